@@ -1,0 +1,46 @@
+/**
+ * A connection pool behind Kysely. Two drivers pass the same contract suite: Neon's (WebSocket; production and the embedded
+ * host, where a local proxy stands in for Neon's) and node-postgres (any other PostgreSQL; migrations).
+ */
+import { neonConfig, Pool as NeonPool } from "@neondatabase/serverless";
+import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
+import pg from "pg";
+import type { DB } from "./types.gen.ts";
+
+export interface ConnectOptions {
+  readonly url: string;
+  readonly driver: "neon" | "pg";
+  /** 1 in Lambda (one invocation at a time per environment), more in a long-running host. */
+  readonly max?: number;
+  /** Called when an idle connection is lost; without a listener Node ends the process. */
+  readonly onConnectionLost?: (error: Error) => void;
+}
+
+/** `*.neon.tech` speaks Neon's WebSocket protocol; everything else is plain PostgreSQL. */
+export const driverFor = (url: string): ConnectOptions["driver"] =>
+  new URL(url).hostname.endsWith(".neon.tech") ? "neon" : "pg";
+
+/** Short idle time-outs: a connection that died while Lambda froze the process must not be handed out on thaw. */
+export function connect({ url, driver, max = 1, onConnectionLost = () => {} }: ConnectOptions): Kysely<DB> {
+  const settings = {
+    connectionString: url,
+    max,
+    idleTimeoutMillis: 10_000,
+    connectionTimeoutMillis: 8_000,
+    query_timeout: 30_000,
+  };
+  const pool = driver === "neon" ? new NeonPool(settings) : new pg.Pool(settings);
+  pool.on("error", onConnectionLost);
+  return new Kysely<DB>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
+}
+
+/** Writes leave at once instead of waiting a timer tick for company: 22 × less latency per statement (measured: docs/performance.md). */
+export function useNeonDriver(localProxy?: string): void {
+  neonConfig.coalesceWrites = false;
+  if (localProxy === undefined) return;
+  neonConfig.wsProxy = () => localProxy;
+  neonConfig.useSecureWebSocket = false;
+  neonConfig.pipelineTLS = false;
+  neonConfig.pipelineConnect = false;
+  neonConfig.forceDisablePgSSL = true;
+}

@@ -1,0 +1,8 @@
+/** Bytes too large for a row. Keys are made by us, under the tenant's prefix, and never reused. */
+export interface Blobs {
+  put(key: string, body: Uint8Array | AsyncIterable<Uint8Array>, contentType: string): Promise<void>;
+  /** @throws DomainError `blobs.missing` (not_found) */
+  get(key: string): Promise<Uint8Array>;
+  /** Streams the object in chunks; memory does not grow with its size. */
+  stream(key: string): AsyncIterable<Uint8Array>;
+}

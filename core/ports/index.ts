@@ -1,0 +1,4 @@
+export * from "./blobs.ts";
+export * from "./queue.ts";
+export * from "./secrets.ts";
+export * from "./sender.ts";

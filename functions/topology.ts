@@ -1,0 +1,140 @@
+/**
+ * Every route, queue and schedule of the system, as plain data. `sst.config.ts` deploys it, `local/` runs it, `test/guard/topology`
+ * checks it: a queue cannot exist in one and not in the other. Imports nothing.
+ */
+export interface FunctionSpec {
+  /** File under `functions/`; its export `handler` is deployed, its export `define` is called by the local host. */
+  readonly file: string;
+  readonly timeoutSeconds: number;
+  readonly memoryMb: number;
+  /** Queues it may ring. */
+  readonly rings: readonly QueueName[];
+  readonly blobs: "none" | "read" | "write" | "readwrite";
+}
+
+export interface HttpSpec extends FunctionSpec {
+  readonly routes: readonly string[];
+}
+
+export interface QueueSpec extends FunctionSpec {
+  readonly batch: number;
+  readonly windowSeconds: number;
+  readonly maxReceives: number;
+  readonly maxConcurrency: number;
+}
+
+export interface ScheduleSpec extends FunctionSpec {
+  /** EventBridge Scheduler expression used in AWS. */
+  readonly rate: `rate(${string})`;
+  /** The local host runs it this often. */
+  readonly localSeconds: number;
+}
+
+export type QueueName = "deliveries" | "actions" | "send" | "imports";
+
+export const http = {
+  webhooks: {
+    file: "webhooks",
+    timeoutSeconds: 10,
+    memoryMb: 512,
+    rings: ["deliveries"],
+    blobs: "write",
+    routes: ["POST /webhooks/{provider}/{channelConfigId}"],
+  },
+  tracking: {
+    file: "tracking",
+    timeoutSeconds: 10,
+    memoryMb: 512,
+    rings: ["actions"],
+    blobs: "none",
+    routes: ["GET /u/{token}", "POST /u/{token}", "GET /o/{token}", "GET /c/{token}"],
+  },
+  api: {
+    file: "api",
+    timeoutSeconds: 29,
+    memoryMb: 1024,
+    rings: ["deliveries", "actions", "send", "imports"],
+    blobs: "readwrite",
+    routes: ["GET /health", "GET /openapi.json", "ANY /v1/{proxy+}"],
+  },
+} as const satisfies Record<string, HttpSpec>;
+
+export const queues = {
+  deliveries: {
+    file: "deliveries",
+    timeoutSeconds: 60,
+    memoryMb: 512,
+    rings: ["actions", "send"],
+    blobs: "read",
+    batch: 10,
+    windowSeconds: 0,
+    maxReceives: 5,
+    maxConcurrency: 10,
+  },
+  actions: {
+    file: "actions",
+    timeoutSeconds: 60,
+    memoryMb: 512,
+    rings: ["actions", "send"],
+    blobs: "none",
+    batch: 10,
+    windowSeconds: 0,
+    maxReceives: 5,
+    maxConcurrency: 10,
+  },
+  send: {
+    file: "send",
+    timeoutSeconds: 120,
+    memoryMb: 1024,
+    rings: ["send", "actions"],
+    blobs: "none",
+    batch: 10,
+    windowSeconds: 0,
+    maxReceives: 5,
+    maxConcurrency: 20,
+  },
+  imports: {
+    file: "imports",
+    timeoutSeconds: 600,
+    memoryMb: 1024,
+    rings: ["imports", "actions"],
+    blobs: "readwrite",
+    batch: 1,
+    windowSeconds: 0,
+    maxReceives: 5,
+    maxConcurrency: 4,
+  },
+} as const satisfies Record<QueueName, QueueSpec>;
+
+export const schedules = {
+  sweep: {
+    file: "sweep",
+    timeoutSeconds: 50,
+    memoryMb: 512,
+    rings: ["deliveries", "actions", "send", "imports"],
+    blobs: "none",
+    rate: "rate(1 minute)",
+    localSeconds: 1,
+  },
+  reconcile: {
+    file: "reconcile",
+    timeoutSeconds: 50,
+    memoryMb: 512,
+    rings: ["send", "actions"],
+    blobs: "none",
+    rate: "rate(1 minute)",
+    localSeconds: 5,
+  },
+  maintain: {
+    file: "maintain",
+    timeoutSeconds: 300,
+    memoryMb: 512,
+    rings: [],
+    blobs: "readwrite",
+    rate: "rate(1 hour)",
+    localSeconds: 600,
+  },
+} as const satisfies Record<string, ScheduleSpec>;
+
+/** AWS advises a visibility timeout of at least six times the consumer's timeout. */
+export const visibilitySeconds = (queue: QueueSpec): number => 6 * queue.timeoutSeconds + queue.windowSeconds;

@@ -1,0 +1,25 @@
+import { defineConfig } from "vitest/config";
+
+/** Three suites: `unit` (behaviour, on real PostgreSQL), `guard` (the house's rules), `infra` (the deployed graph; needs SST's platform). */
+export default defineConfig({
+  test: {
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/guard/**", "test/infra/**"],
+          globalSetup: ["test/support/global-setup.ts"],
+        },
+      },
+      {
+        extends: true,
+        test: { name: "guard", include: ["test/guard/**/*.test.ts"], globalSetup: ["test/support/global-setup.ts"] },
+      },
+      { extends: true, test: { name: "infra", include: ["test/infra/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 } },
+    ],
+  },
+});

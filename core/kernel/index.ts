@@ -5,5 +5,6 @@ export * from "./context.ts";
 export * from "./error.ts";
 export * from "./id.ts";
 export * from "./page.ts";
+export * from "./seal.ts";
 export * from "./vocabulary.ts";
 export * from "./work.ts";

@@ -1,0 +1,283 @@
+-- The two doors of intake. Both run with the owner's rights but under the caller's tenant: row-level security is forced, so neither
+-- can touch another tenant's rows whatever it is given.
+
+-- Rows whose address was normalised by the caller (the application: libphonenumber, IDN). `p_meta` holds per row what the caller
+-- found: {row, fields: canonical values, problem: why it must be refused, warnings, source_type}. Returns one row per load in the
+-- order given and then the summary, whose load_id is null.
+-- One ingest per tenant at a time: the duplicate check of the second must see the rows of the first.
+create function intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text)
+returns table (load_id text, status text, message text)
+language plpgsql security definer set search_path = pg_catalog, public as $$
+declare
+  tenant text := nullif(current_setting('app.tenant_id', true), '');
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  accepted int; duplicates int; refused int;
+begin
+  if tenant is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
+  if coalesce(trim(p_source), '') = '' then raise exception 'p_source is empty' using errcode = 'invalid_parameter_value'; end if;
+  if coalesce(trim(p_batch_id), '') = '' then raise exception 'p_batch_id is empty' using errcode = 'invalid_parameter_value'; end if;
+  perform pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || tenant, 0));
+
+  return query
+  with given as (
+    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n,
+           row_number() over (partition by g.email order by g.n) as nth
+    from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
+  ), earlier as (
+    select distinct on (l.email) l.email, l.load_id
+    from intake.raw_loads l
+    where l.tenant_id = tenant and l.email = any (p_emails) and l.created_at > at - interval '30 days'
+      and l.status in ('pending', 'promoted')
+    order by l.email, l.load_id
+  ), judged as (
+    select g.*, make_id('load', t, g.n) as id, e.load_id as repeats,
+           case when g.meta ? 'problem' or g.email is null then 'failed'
+                when e.load_id is not null or g.nth > 1 then 'duplicate'
+                else 'pending' end as verdict,
+           coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
+    from given g left join earlier e on e.email = g.email
+  ), stored as (
+    insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, metadata)
+    select tenant, j.id, p_batch_id, p_source, j.raw, j.email, j.verdict, at,
+           j.meta || jsonb_strip_nulls(jsonb_build_object(
+             'reason', case j.verdict when 'failed' then j.problem when 'duplicate' then 'duplicate_30_days' end,
+             'repeats', j.repeats))
+    from judged j order by j.n
+    returning raw_loads.load_id
+  ), logged as (
+    insert into intake.audit_log (tenant_id, log_id, action, load_id, details, timestamp)
+    select tenant, make_id('log', t, j.n), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
+    from judged j
+  )
+  select j.id, case j.verdict when 'failed' then 'error' else 'success' end,
+         case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end
+  from judged j order by j.n;
+
+  select count(*) filter (where l.status = 'pending'), count(*) filter (where l.status = 'duplicate'),
+         count(*) filter (where l.status = 'failed')
+  into accepted, duplicates, refused
+  from intake.raw_loads l where l.tenant_id = tenant and l.batch_id = p_batch_id and l.created_at = at;
+  insert into intake.audit_log (tenant_id, log_id, action, details, timestamp)
+  values (tenant, make_id('log', t), 'batch_processed',
+          jsonb_build_object('batch_id', p_batch_id, 'inserted', accepted, 'duplicates', duplicates, 'failed', refused), at);
+  return query select null::text, 'success',
+    format('%s inserted, %s skipped (%s duplicates, %s without a usable email)', accepted, duplicates + refused, duplicates, refused);
+end $$;
+
+-- Seed 002's door: rows as they are; the address is taken from the row.
+create function intake.f_ingest_json(p_rows jsonb[], p_source text, p_batch_id text)
+returns table (load_id text, status text, message text)
+language sql security definer set search_path = pg_catalog, public as $$
+  select * from intake.f_ingest_rows(
+    p_rows,
+    array(select case when e ~ '^[^@\s]{1,64}@[^@\s]+\.[^@\s]+$' then e end
+          from unnest(p_rows) with ordinality r(raw, n), lower(trim(r.raw ->> 'email')) e order by r.n),
+    array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id)
+$$;
+
+-- The value in force after a new one arrived: the newest that says something, except that what a person entered by hand is only
+-- changed by a person.
+create function vault.survives(p_old text, p_new text, p_provenance jsonb, p_source text) returns text
+language sql immutable parallel safe as $$
+  select case when p_new is null or p_new = '' then p_old
+              when p_old is not null and p_provenance ->> 'source' = 'manual' and p_source <> 'manual' then p_old
+              else p_new end
+$$;
+
+-- Pending loads become golden records: company, person, lead, contact, channels, consent, each in one statement. Null: every
+-- pending load of the tenant (10,000 at most a call). Loads that are not pending are left alone, so calling twice changes nothing.
+create function vault.f_promote_contacts(p_load_ids text[] default null)
+returns table (promoted_count int, updated_count int, failed_count int, message text)
+language plpgsql security definer set search_path = pg_catalog, public as $$
+declare
+  tenant text := nullif(current_setting('app.tenant_id', true), '');
+  organization text := nullif(current_setting('app.organization_id', true), '');
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  freemail constant text[] := array['gmail.com', 'googlemail.com', 'yahoo.com', 'hotmail.com', 'outlook.com', 'live.com', 'icloud.com',
+    'aol.com', 'gmx.de', 'gmx.net', 'web.de', 'proton.me', 'protonmail.com', 'mail.com', 'yandex.ru', 'qq.com', '163.com'];
+begin
+  if tenant is null or organization is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
+  perform set_config('app.trigger', 'import', true);
+
+  return query
+  with locked as materialized (
+    select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data) as f, l.metadata,
+           row_number() over (partition by l.email order by l.load_id desc) as nth,
+           row_number() over (order by l.load_id) as n
+    from (select * from intake.raw_loads r
+          where r.tenant_id = tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
+          order by r.load_id limit 10000 for update) l
+  ), incoming as materialized (
+    select load_id, email, source, raw_data, f, metadata, n,
+           nullif(trim(f ->> 'first_name'), '') as first_name, nullif(trim(f ->> 'last_name'), '') as last_name,
+           coalesce(nullif(trim(f ->> 'name'), ''),
+                    nullif(trim(coalesce(f ->> 'first_name', '') || ' ' || coalesce(f ->> 'last_name', '')), '')) as name,
+           nullif(trim(f ->> 'title'), '') as title,
+           case when f ->> 'phone' ~ '^\+[1-9][0-9]{6,14}$' then f ->> 'phone' end as phone,
+           nullif(trim(f ->> 'company'), '') as company,
+           lower(coalesce(nullif(trim(f ->> 'domain'), ''),
+                 case when split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
+    from locked where nth = 1
+  ),
+  -- companies, one row per domain: the last load that named one speaks for it
+  company_in as (
+    select distinct on (i.domain) i.domain, i.company, i.f, i.source, i.load_id, i.n
+    from incoming i where i.domain is not null order by i.domain, i.load_id desc
+  ), company_up as (
+    insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
+                                     provenance, created_at, updated_at)
+    select tenant, make_id('com', t, i.n), i.domain, i.company, nullif(i.f ->> 'industry', ''),
+           case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end,
+           case when i.f ->> 'revenue' ~ '^\d{1,15}(\.\d+)?$' then (i.f ->> 'revenue')::numeric end,
+           nullif(i.f ->> 'company_location', ''), nullif(i.f ->> 'company_linkedin_url', ''), nullif(i.f ->> 'website', ''),
+           jsonb_build_object('*', jsonb_build_object('source', i.source, 'load_id', i.load_id, 'at', at)), at, at
+    from company_in i order by i.domain
+    on conflict (tenant_id, domain) do update set
+      name = vault.survives(c.name, excluded.name, c.provenance -> 'name', excluded.provenance #>> '{*,source}'),
+      industry = vault.survives(c.industry, excluded.industry, c.provenance -> 'industry', excluded.provenance #>> '{*,source}'),
+      employee_count = coalesce(excluded.employee_count, c.employee_count),
+      revenue = coalesce(excluded.revenue, c.revenue),
+      location = vault.survives(c.location, excluded.location, c.provenance -> 'location', excluded.provenance #>> '{*,source}'),
+      linkedin_url = coalesce(excluded.linkedin_url, c.linkedin_url),
+      website = coalesce(excluded.website, c.website),
+      provenance = c.provenance || excluded.provenance
+    where (coalesce(excluded.name, c.name), coalesce(excluded.industry, c.industry), coalesce(excluded.employee_count, c.employee_count),
+           coalesce(excluded.revenue, c.revenue), coalesce(excluded.location, c.location),
+           coalesce(excluded.linkedin_url, c.linkedin_url), coalesce(excluded.website, c.website))
+      is distinct from (c.name, c.industry, c.employee_count, c.revenue, c.location, c.linkedin_url, c.website)
+    returning c.id, c.domain
+  ), companies as materialized (
+    select domain, id from company_up
+    union all
+    select c.domain, c.id from company.master c join company_in i on i.domain = c.domain
+    where c.tenant_id = tenant and not exists (select from company_up u where u.domain = c.domain)
+  ),
+  -- people
+  person_up as (
+    insert into people.master as p (tenant_id, id, email, name, first_name, last_name, title, company_id, linkedin_url, phone, location,
+                                    seniority, department, time_zone, postal_code, state, country, source, tags, custom_fields, load_id,
+                                    last_activity_at, provenance, created_at, updated_at)
+    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, nullif(i.f ->> 'linkedin_url', ''),
+           i.phone, nullif(i.f ->> 'location', ''), nullif(i.f ->> 'seniority', ''), nullif(i.f ->> 'department', ''),
+           nullif(i.f ->> 'time_zone', ''), nullif(i.f ->> 'postal_code', ''), nullif(i.f ->> 'state', ''), nullif(i.f ->> 'country', ''),
+           i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
+           case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
+           i.load_id, at, jsonb_build_object('*', jsonb_build_object('source', i.source, 'load_id', i.load_id, 'at', at)), at, at
+    from incoming i left join companies c on c.domain = i.domain
+    order by i.email
+    on conflict (tenant_id, email) do update set
+      name = vault.survives(p.name, excluded.name, p.provenance -> 'name', excluded.source),
+      first_name = vault.survives(p.first_name, excluded.first_name, p.provenance -> 'first_name', excluded.source),
+      last_name = vault.survives(p.last_name, excluded.last_name, p.provenance -> 'last_name', excluded.source),
+      title = vault.survives(p.title, excluded.title, p.provenance -> 'title', excluded.source),
+      company_id = coalesce(excluded.company_id, p.company_id),
+      linkedin_url = vault.survives(p.linkedin_url, excluded.linkedin_url, p.provenance -> 'linkedin_url', excluded.source),
+      phone = vault.survives(p.phone, excluded.phone, p.provenance -> 'phone', excluded.source),
+      location = vault.survives(p.location, excluded.location, p.provenance -> 'location', excluded.source),
+      seniority = vault.survives(p.seniority, excluded.seniority, p.provenance -> 'seniority', excluded.source),
+      department = vault.survives(p.department, excluded.department, p.provenance -> 'department', excluded.source),
+      time_zone = vault.survives(p.time_zone, excluded.time_zone, p.provenance -> 'time_zone', excluded.source),
+      postal_code = vault.survives(p.postal_code, excluded.postal_code, p.provenance -> 'postal_code', excluded.source),
+      state = vault.survives(p.state, excluded.state, p.provenance -> 'state', excluded.source),
+      country = vault.survives(p.country, excluded.country, p.provenance -> 'country', excluded.source),
+      tags = (select coalesce(jsonb_agg(distinct tag), '[]') from jsonb_array_elements(p.tags || excluded.tags) tag),
+      custom_fields = p.custom_fields || excluded.custom_fields,
+      load_id = excluded.load_id,
+      last_activity_at = at,
+      provenance = p.provenance || excluded.provenance
+    returning p.id, p.email, p.company_id, p.name, p.first_name, p.last_name, p.title, p.phone, p.linkedin_url, p.time_zone,
+              p.postal_code, p.state, p.country, p.custom_fields, p.tags, (xmax = 0) as is_new
+  ), people_now as materialized (
+    select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n,
+           row_number() over (partition by u.phone order by i.n) as phone_nth
+    from person_up u join incoming i on i.email = u.email
+  ),
+  -- leads: one live lead per person; a phone that another lead already has stays on the contact only
+  lead_old as materialized (
+    select distinct on (l.person_id) l.person_id, l.id from leads l join people_now p on p.id = l.person_id
+    where l.tenant_id = tenant and l.deleted_at is null order by l.person_id, l.id
+  ), lead_new as (
+    insert into leads (tenant_id, id, organization_id, source_type, source_id, import_run_id, load_id, source, company_id, person_id,
+                       company_name, first_name, last_name, contact_name, phone, phone_number, email, emails, phones, city, state, zip,
+                       country, website, raw_data, tags, created_at, updated_at)
+    select tenant, make_id('lead', t, p.n), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
+           p.metadata ->> 'import_id', p.load_id, p.source, p.company_id, p.id, p.company, p.first_name, p.last_name, p.name,
+           coalesce(p.raw_data ->> 'phone', p.phone),
+           case when p.phone_nth = 1 and not exists (
+             select from leads x where x.tenant_id = tenant and x.phone_number = p.phone and x.deleted_at is null) then p.phone end,
+           p.email, jsonb_build_array(p.email), case when p.phone is null then '[]' else jsonb_build_array(p.phone) end,
+           nullif(p.f ->> 'city', ''), p.state, p.postal_code, p.country, nullif(p.f ->> 'website', ''), p.raw_data,
+           array(select jsonb_array_elements_text(p.tags)), at, at
+    from people_now p where not exists (select from lead_old o where o.person_id = p.id)
+    order by p.n
+    returning id, person_id
+  ), lead_ids as materialized (
+    select person_id, id from lead_old union all select person_id, id from lead_new
+  ),
+  contact_up as (
+    insert into contacts as k (tenant_id, id, lead_id, person_id, first_name, last_name, full_name, title, phones, emails, primary_phone,
+                               primary_email, linkedin_url, time_zone, postal_code, state, country, custom_fields, source_type,
+                               created_at, updated_at)
+    select tenant, make_id('contact', t, p.n), l.id, p.id, p.first_name, p.last_name, p.name, p.title,
+           case when p.phone is null then '[]' else jsonb_build_array(p.phone) end, jsonb_build_array(p.email), p.phone, p.email,
+           p.linkedin_url, p.time_zone, p.postal_code, p.state, p.country,
+           p.custom_fields || jsonb_strip_nulls(jsonb_build_object('company', p.company)),
+           coalesce(p.metadata ->> 'source_type', 'intake'), at, at
+    from people_now p join lead_ids l on l.person_id = p.id
+    order by p.n
+    on conflict (tenant_id, lead_id, person_id) where person_id is not null do update set
+      first_name = excluded.first_name, last_name = excluded.last_name, full_name = excluded.full_name, title = excluded.title,
+      primary_phone = coalesce(excluded.primary_phone, k.primary_phone),
+      phones = (select coalesce(jsonb_agg(distinct v), '[]') from jsonb_array_elements(k.phones || excluded.phones) v),
+      time_zone = excluded.time_zone, postal_code = excluded.postal_code, state = excluded.state, country = excluded.country,
+      custom_fields = k.custom_fields || excluded.custom_fields
+    returning k.id, k.person_id
+  ), channel_rows as (
+    select c.id as contact_id, p.n, v.channel, v.address, p.source
+    from contact_up c join people_now p on p.id = c.person_id,
+         lateral (values ('email', p.email), ('sms', p.phone)) v(channel, address)
+    where v.address is not null
+  ), channels as (
+    insert into contact_channels (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
+    select tenant, make_id('chn', t, row_number() over (order by r.n, r.channel)), r.contact_id, r.channel, r.address, r.source, at, at
+    from channel_rows r
+    on conflict (tenant_id, contact_id, channel, address) do nothing
+  ), consent as (
+    insert into consents (tenant_id, id, contact_id, channel, address, basis, text, source, granted_at, created_at)
+    select tenant, make_id('cons', t, p.n), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
+    from contact_up c join people_now p on p.id = c.person_id
+    where p.phone is not null and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
+      and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
+  ), done as (
+    update intake.raw_loads l set status = 'promoted', promoted_at = at
+    from locked k where l.tenant_id = tenant and l.load_id = k.load_id
+    returning l.load_id
+  ), logged as (
+    insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
+    select tenant, make_id('log', t, p.n), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
+           jsonb_build_object('email', p.email), at
+    from people_now p
+  )
+  select (select count(*) from people_now p where p.is_new)::int, (select count(*) from people_now p where not p.is_new)::int,
+         0, format('%s promoted, %s updated, %s loads done', (select count(*) from people_now p where p.is_new),
+                   (select count(*) from people_now p where not p.is_new), (select count(*) from done));
+end $$;
+
+-- What webhooks tell about an address reaches the golden record (bounced, unsubscribed), set-wise.
+create function vault.f_mark_contacts(p_emails text[], p_status text) returns int
+language sql security definer set search_path = pg_catalog, public as $$
+  with marked as (
+    update people.master p set status = p_status
+    where p.tenant_id = nullif(current_setting('app.tenant_id', true), '') and p.email = any (p_emails) and p.status <> p_status
+    returning p.id, p.email
+  ), logged as (
+    insert into intake.audit_log (tenant_id, action, contact_id, details)
+    select current_setting('app.tenant_id', true), 'contact_updated', id, jsonb_build_object('status', p_status) from marked
+  )
+  select count(*)::int from marked
+$$;
+
+revoke execute on function intake.f_ingest_rows, intake.f_ingest_json, vault.f_promote_contacts, vault.f_mark_contacts from public;
+grant execute on function intake.f_ingest_rows, intake.f_ingest_json, vault.f_promote_contacts, vault.f_mark_contacts to outrider_app;

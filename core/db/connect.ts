@@ -2,7 +2,7 @@
  * A connection pool behind Kysely. Two drivers pass the same contract suite: Neon's (WebSocket; production and the embedded
  * host, where a local proxy stands in for Neon's) and node-postgres (any other PostgreSQL; migrations).
  */
-import { neonConfig, Pool as NeonPool } from "@neondatabase/serverless";
+import { Pool as NeonPool, neonConfig } from "@neondatabase/serverless";
 import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
 import pg from "pg";
 import type { DB } from "./types.gen.ts";
@@ -31,6 +31,9 @@ export function connect({ url, driver, max = 1, onConnectionLost = () => {} }: C
   };
   const pool = driver === "neon" ? new NeonPool(settings) : new pg.Pool(settings);
   pool.on("error", onConnectionLost);
+  // The pool listens only while a connection is idle. One that dies between two statements of a transaction would end the
+  // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
+  pool.on("connect", (client: { on(event: "error", listener: () => void): unknown }) => client.on("error", () => {}));
   return new Kysely<DB>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
 }
 

@@ -161,9 +161,11 @@ function runnable(name: string, pair: Pair | undefined, lockTimeoutMs: number): 
   return { up: run("up"), down: run("down") };
 }
 
-/** PostgreSQL reports a character position; a reader wants the line. */
+/** PostgreSQL reports a character position or, inside a function, a context; a reader wants the line. */
 function located(file: string, text: string, cause: unknown): DomainError {
   const position = cause instanceof Error && "position" in cause ? Number(cause.position) : Number.NaN;
   const line = Number.isNaN(position) ? "" : `:${[...text].slice(0, position).join("").split("\n").length}`;
-  return new DomainError("unavailable", "migrate.failed", `${file}${line}: ${messageOf(cause)}`, { cause });
+  const context = cause instanceof Error && "where" in cause && typeof cause.where === "string" ? cause.where : "";
+  const where = context === "" ? "" : ` (${context.split("\n", 1)[0]})`;
+  return new DomainError("unavailable", "migrate.failed", `${file}${line}: ${messageOf(cause)}${where}`, { cause });
 }

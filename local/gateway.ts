@@ -156,15 +156,21 @@ function send(response: ServerResponse, result: APIGatewayProxyStructuredResultV
 }
 
 export interface GatewayOptions {
-  readonly routes: readonly Route[];
+  /** Asked per request, because a server listens before its handlers are loaded. */
+  readonly routes: () => readonly Route[];
   readonly onError: (error: unknown) => void;
 }
 
 /** A server that is not listening yet. */
 export function gateway({ routes, onError }: GatewayOptions): Server {
-  const find = router(routes);
+  let known: readonly Route[] = [];
+  let find = router(known);
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = new URL(`http://local${request.url?.startsWith("/") ? request.url : "/"}`);
+    if (routes().length !== known.length) {
+      known = [...routes()];
+      find = router(known);
+    }
     const found = find(request.method ?? "GET", url.pathname);
     if (!found) {
       request.resume();

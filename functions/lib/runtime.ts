@@ -127,6 +127,16 @@ export function parseSigningKeys(text: string): readonly [Uint8Array, ...Uint8Ar
   return [first, ...rest];
 }
 
+/**
+ * The adapters of every provider, named here and nowhere else.
+ * @param baseUrl where their APIs are answered instead of by the providers
+ */
+export function providerAdapters(
+  _options: { readonly baseUrl?: string | undefined } = {},
+): Pick<Host, "senders" | "webhooks"> {
+  return { senders: {}, webhooks: {} };
+}
+
 /** One host per process, built when the first invocation needs it. */
 export const hostFromEnvironment = once(async (): Promise<Host> => {
   const environment = process.env;
@@ -146,8 +156,7 @@ export const hostFromEnvironment = once(async (): Promise<Host> => {
     queue: sqs(environment),
     blobs: s3(environment),
     keys: cachedKeys(kms(environment), { now: () => new Date() }),
-    senders: {},
-    webhooks: {},
+    ...providerAdapters(),
     publicUrl: required(environment, "PUBLIC_URL").replace(/\/$/, ""),
     signingKeys: parseSigningKeys(Resource.SigningKeys.value),
     log,

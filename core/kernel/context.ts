@@ -7,6 +7,7 @@
  */
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { DB } from "../db/types.gen.ts";
+import { type Bell, mergeBells } from "./bell.ts";
 import { DomainError } from "./error.ts";
 
 export type ActorType = "user" | "system" | "automation";
@@ -23,6 +24,8 @@ export interface Context {
   readonly db: Kysely<DB>;
   /** Ties together everything one cause has led to. */
   readonly correlationId: string;
+  /** Wakes workers after a commit. Absent: the sweep will. */
+  readonly ring?: (bells: readonly Bell[]) => Promise<void>;
 }
 
 /** A Context that is provably inside a transaction of its tenant. `now` is the database clock at its start. */
@@ -30,21 +33,45 @@ export interface TxContext extends Context {
   readonly db: Transaction<DB>;
   readonly now: Date;
   readonly organizationId: string;
+  /** Work this transaction makes due; rung once it has committed. */
+  readonly bells: Bell[];
 }
 
 const isTx = (ctx: Context): ctx is TxContext => ctx.db.isTransaction;
 
-/** Joins the caller's transaction when there is one. Name the parameter `ctx` so that the outer one is shadowed. */
-export function transact<R>(ctx: Context, work: (ctx: TxContext) => Promise<R>): Promise<R> {
+/** Serialization failure and deadlock: PostgreSQL ended the transaction so that another could go on; the same one may run again. */
+const collisions = new Set(["40001", "40P01"]);
+const maxTries = 5;
+
+const isCollision = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && collisions.has(String(error.code));
+
+/**
+ * Joins the caller's transaction when there is one. Name the parameter `ctx` so that the outer one is shadowed. The work may run
+ * up to five times when it collides with another transaction, so it must not do anything but talk to the database.
+ */
+export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promise<R>): Promise<R> {
   if (isTx(ctx)) return work(ctx);
-  return ctx.db.transaction().execute(async (db) => {
-    const actor = `${ctx.actor.type}:${ctx.actor.id}`;
-    const { rows } = await sql<{ now: Date | null; organization_id: string | null }>`
-      select now, organization_id from begin_tenant(${ctx.tenantId}, ${actor}, ${ctx.correlationId})`.execute(db);
-    const [row] = rows;
-    if (!row?.now || !row.organization_id) {
-      throw new DomainError("not_found", "tenant.not_found", `No tenant ${ctx.tenantId}.`);
+  for (let tries = 1; ; tries++) {
+    const bells: Bell[] = [];
+    try {
+      const result = await ctx.db.transaction().execute(async (db) => work(await begin(ctx, db, bells)));
+      // A bell that cannot be rung now is rung by the sweep: the work is committed either way.
+      if (bells.length > 0) await ctx.ring?.(mergeBells(bells)).catch(() => {});
+      return result;
+    } catch (error) {
+      if (tries === maxTries || !isCollision(error)) throw error;
     }
-    return work({ ...ctx, db, now: row.now, organizationId: row.organization_id });
-  });
+  }
+}
+
+async function begin(ctx: Context, db: Transaction<DB>, bells: Bell[]): Promise<TxContext> {
+  const actor = `${ctx.actor.type}:${ctx.actor.id}`;
+  const { rows } = await sql<{ now: Date | null; organization_id: string | null }>`
+    select now, organization_id from begin_tenant(${ctx.tenantId}, ${actor}, ${ctx.correlationId})`.execute(db);
+  const [row] = rows;
+  if (!row?.now || !row.organization_id) {
+    throw new DomainError("not_found", "tenant.not_found", `No tenant ${ctx.tenantId}.`);
+  }
+  return { ...ctx, db, now: row.now, organizationId: row.organization_id, bells };
 }

@@ -1,15 +1,7 @@
-/** A bell: "there is work". It carries ids, never data; it may be lost, doubled or late without harm. */
-export const bellKinds = ["deliveries", "actions", "send", "imports"] as const;
-export type BellKind = (typeof bellKinds)[number];
+/** The way to wake a worker. What is rung is defined by the kernel, because every commit may ring. */
+import type { Bell } from "../kernel/bell.ts";
 
-export interface Bell {
-  readonly kind: BellKind;
-  readonly tenantId: string;
-  /** At most 100. Empty means: whatever is due for this tenant. */
-  readonly ids: readonly string[];
-}
-
-export const maxBellIds = 100;
+export { type Bell, type BellKind, bellKinds, maxBellIds } from "../kernel/bell.ts";
 
 export interface Queue {
   /** Rings every bell or throws. Callers ring after their commit and may ignore a failure: the sweep rings again. */

@@ -48,6 +48,7 @@ export const createHost = (parts: HostParts): Host => ({
     actor: { type: "system", id: source },
     db: parts.db,
     correlationId: correlationId ?? newId("correlation", new Date()),
+    ring: (bells) => parts.queue.ring(bells),
   }),
 });
 

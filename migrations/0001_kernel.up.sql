@@ -133,28 +133,20 @@ begin
   end if;
 end $$;
 
--- For `down`: an empty table is dropped, one with rows is moved to schema archive under a name that says when.
+-- For `down`: drops a table, after copying its rows, if it has any, to schema archive under a name that says whose and when. A copy
+-- rather than the table itself: its defaults, checks, indexes, policies and partitions would tie it to functions that go next.
 create function archive_table(p_table regclass) returns void language plpgsql as $$
 declare
   filled boolean;
-  target text := (select relname from pg_class where oid = p_table) || '_' || to_char(clock_timestamp(), 'YYYYMMDDHH24MISSUS');
-  dependent record;
+  target text := (select case when n.nspname = 'public' then '' else n.nspname || '_' end || c.relname
+                  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = p_table)
+                 || '_' || to_char(clock_timestamp(), 'YYYYMMDDHH24MISSUS');
 begin
+  execute format('lock table %s in access exclusive mode', p_table);
   execute format('alter table %s no force row level security', p_table);
   execute format('select exists (select from %s)', p_table) into filled;
-  if not filled then
-    execute format('drop table %s cascade', p_table);
-    return;
+  if filled then
+    execute format('create table archive.%I as select * from %s', target, p_table);
   end if;
-  -- Keep the rows, let go of everything that ties the table to the living schema.
-  for dependent in select conname, conrelid::regclass as child from pg_constraint
-                   where contype = 'f' and (conrelid = p_table or confrelid = p_table) and conparentid = 0 loop
-    execute format('alter table %s drop constraint %I', dependent.child, dependent.conname);
-  end loop;
-  for dependent in select tgname from pg_trigger where tgrelid = p_table and not tgisinternal loop
-    execute format('drop trigger %I on %s', dependent.tgname, p_table);
-  end loop;
-  execute format('revoke all on %s from outrider_app, outrider_sweeper', p_table);
-  execute format('alter table %s rename to %I', p_table, target);
-  execute format('alter table %s set schema archive', p_table);
+  execute format('drop table %s cascade', p_table);
 end $$;

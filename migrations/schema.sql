@@ -1147,6 +1147,38 @@ policy tenant_isolation_policy permissive for all to public using ((tenant_id = 
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
+table public.message_events_default owner outrider_owner default partition of message_events (
+  tenant_id text not null
+  id text not null default new_id('mev'::text)
+  event_at timestamp with time zone not null
+  message_id text
+  contact_campaign_id text
+  delivery_id text
+  channel_config_id text
+  provider text not null
+  provider_event_id text not null
+  provider_message_id text
+  event_type text not null
+  channel text not null
+  address text
+  machine boolean not null default false
+  code text
+  reason text
+  url text
+  metadata jsonb not null default '{}'::jsonb
+  created_at timestamp with time zone not null default app_now()
+  updated_at timestamp with time zone not null default app_now()
+  constraint message_events_default_pkey PRIMARY KEY (tenant_id, id, event_at)
+  constraint message_events_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
+  constraint message_events_event_type_check CHECK ((event_type = ANY (ARRAY['queued'::text, 'sent'::text, 'delivered'::text, 'deferred'::text, 'bounced'::text, 'dropped'::text, 'failed'::text, 'opened'::text, 'clicked'::text, 'replied'::text, 'complained'::text, 'unsubscribed'::text, 'resubscribed'::text, 'unknown'::text])))
+  constraint message_events_id_check CHECK (starts_with(id, 'mev_'::text))
+);
+CREATE INDEX message_events_default_tenant_id_event_at_idx ON public.message_events_default USING btree (tenant_id, event_at DESC);
+CREATE INDEX message_events_default_tenant_id_message_id_event_at_idx ON public.message_events_default USING btree (tenant_id, message_id, event_at);
+row security enabled and forced;
+policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events_default FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+
 table public.organizations owner outrider_owner (
   id text not null default new_id('org'::text)
   name text not null
@@ -2051,26 +2083,17 @@ CREATE OR REPLACE FUNCTION public.archive_table(p_table regclass)
 AS $function$
 declare
   filled boolean;
-  target text := (select relname from pg_class where oid = p_table) || '_' || to_char(clock_timestamp(), 'YYYYMMDDHH24MISSUS');
-  dependent record;
+  target text := (select case when n.nspname = 'public' then '' else n.nspname || '_' end || c.relname
+                  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = p_table)
+                 || '_' || to_char(clock_timestamp(), 'YYYYMMDDHH24MISSUS');
 begin
+  execute format('lock table %s in access exclusive mode', p_table);
   execute format('alter table %s no force row level security', p_table);
   execute format('select exists (select from %s)', p_table) into filled;
-  if not filled then
-    execute format('drop table %s cascade', p_table);
-    return;
+  if filled then
+    execute format('create table archive.%I as select * from %s', target, p_table);
   end if;
-  -- Keep the rows, let go of everything that ties the table to the living schema.
-  for dependent in select conname, conrelid::regclass as child from pg_constraint
-                   where contype = 'f' and (conrelid = p_table or confrelid = p_table) and conparentid = 0 loop
-    execute format('alter table %s drop constraint %I', dependent.child, dependent.conname);
-  end loop;
-  for dependent in select tgname from pg_trigger where tgrelid = p_table and not tgisinternal loop
-    execute format('drop trigger %I on %s', dependent.tgname, p_table);
-  end loop;
-  execute format('revoke all on %s from outrider_app, outrider_sweeper', p_table);
-  execute format('alter table %s rename to %I', p_table, target);
-  execute format('alter table %s set schema archive', p_table);
+  execute format('drop table %s cascade', p_table);
 end $function$;
 grant execute to public;
 

@@ -2,8 +2,8 @@
  * A readable description of a database's schema, from PostgreSQL's own catalogue: what a reviewer of a migration wants to see
  * change, and nothing else.
  *
- * Invariant: two databases with the same schema give the same text, whatever order their objects were made in. Partitions (made
- * by the calendar), archived tables, extensions' objects and Kysely's own tables are left out.
+ * Invariant: two databases with the same schema give the same text, whatever order their objects were made in. Partitions made
+ * by the calendar, archived tables, extensions' objects and Kysely's own tables are left out.
  */
 import { type Kysely, type RawBuilder, sql } from "kysely";
 
@@ -27,7 +27,8 @@ const notExtension = (catalog: string, oid: string): RawBuilder<boolean> => sql`
   where d.classid = ${sql.lit(catalog)}::regclass and d.objid = ${sql.raw(oid)} and d.deptype = 'e')`;
 
 /** A table, view or sequence that belongs in the description. */
-const described = sql`${ours} and c.relname !~ '^kysely_' and not c.relispartition and ${notExtension("pg_class", "c.oid")}`;
+const described = sql`${ours} and c.relname !~ '^kysely_' 
+  and (not c.relispartition or pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT') and ${notExtension("pg_class", "c.oid")}`;
 
 /** Who may do what, one line per role; the owner's own rights go without saying. */
 const grants = (acl: string, kind: string, owner: string): RawBuilder<string> => sql`(
@@ -161,7 +162,8 @@ const tables = sql<{ text: string }>`
     comment("c.oid", "pg_class"),
     sql`concat_ws(' ', format('table %I.%I', n.nspname, c.relname), 'owner', pg_get_userbyid(c.relowner),
       case c.relpersistence when 'u' then 'unlogged' end,
-      'partition by ' || pg_get_partkeydef(c.oid), 'with ' || array_to_string(c.reloptions, ', ')) || ' ('`,
+      'partition by ' || pg_get_partkeydef(c.oid),
+      (select 'default partition of ' || i.inhparent::regclass from pg_inherits i where c.relispartition and i.inhrelid = c.oid), 'with ' || array_to_string(c.reloptions, ', ')) || ' ('`,
     columns,
     constraints,
     sql`');'`,

@@ -3,7 +3,8 @@
  *
  * Invariant: every call makes a tenant that nothing else uses, so tests of one file need no clean-up between them.
  */
-import { sql } from "kysely";
+import { sql, type Transaction } from "kysely";
+import type { DB } from "../../core/db/types.gen.ts";
 import type { Context } from "../../core/kernel/context.ts";
 import { newId } from "../../core/kernel/id.ts";
 import type { TestDatabase } from "./database.ts";
@@ -61,4 +62,19 @@ export async function clock(database: TestDatabase): Promise<Date> {
   const [row] = rows;
   if (row === undefined) throw new Error("app_now() returned nothing");
   return row.now;
+}
+
+/**
+ * Writes past row-level security, as the superuser, in one transaction. The tenant is set all the same, because the functions
+ * behind some triggers run as the tables' owner, which is held to the policies.
+ */
+export function arrange<R>(
+  database: TestDatabase,
+  tenantId: string,
+  work: (tx: Transaction<DB>) => Promise<R>,
+): Promise<R> {
+  return database.owner.transaction().execute(async (tx) => {
+    await sql`select set_config('app.tenant_id', ${tenantId}, true)`.execute(tx);
+    return work(tx);
+  });
 }

@@ -19,14 +19,18 @@ export interface WebhookRequest {
 /** How a provider reacts to failure. `sendgrid`: any non-2xx, for 24 h. `twilio`: one more try if it cannot connect. */
 export type RetryRule = "sendgrid" | "twilio" | "never";
 
-/** Many `event`s become one request; a `request` stands alone. `prepare` runs at delivery, so signatures carry the time of sending. */
+/**
+ * Many `event`s become one request; a `request` stands alone, and `prepare` runs at delivery, so signatures carry the time of
+ * sending (null: nobody to send to). An `effect` happens inside the provider. `never` marks what a person's own client does.
+ */
 export type Job =
   | { readonly kind: "event"; readonly account: string; readonly event: object }
   | {
       readonly kind: "request";
       readonly retry: RetryRule;
-      prepare(now: Date, attempt: number): WebhookRequest | Promise<WebhookRequest>;
-    };
+      prepare(now: Date, attempt: number): WebhookRequest | null;
+    }
+  | { readonly kind: "effect"; run(now: Date): Promise<void> };
 
 export interface Pending {
   readonly dueMs: number;
@@ -35,6 +39,8 @@ export interface Pending {
   readonly attempt: number;
   readonly job: Job;
 }
+
+type PendingRequest = Pending & { readonly job: Extract<Job, { kind: "request" }> };
 
 export interface OutboxOptions {
   readonly clock: SimulatorClock;
@@ -49,6 +55,8 @@ const retryWaits = [10, 30, 60, 300, 900, 3600, 3600, 7200, 14_400, 28_800, 28_8
 /** Real-clock reactions that fall due together travel together. */
 const gatherMs = 25;
 const parallel = 16;
+/** Node's timers hold 2^31 ms; a day is plenty, the next look re-arms. */
+const longestTimerMs = 86_400_000;
 /** Both providers give an endpoint about this long. */
 const answerTimeoutMs = 15_000;
 
@@ -80,7 +88,7 @@ export class Outbox {
 
   add(pending: Pending): void {
     push(this.#heap, pending);
-    this.#arm();
+    if (this.#heap[0] === pending) this.#arm();
   }
 
   /** Carries out everything due by `upTo`, including what that brings about; resolves to how many reactions that were. One flush at a time. */
@@ -108,15 +116,12 @@ export class Outbox {
   }
 
   #arm(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
     const next = this.#heap[0];
-    if (this.#options.clock !== "real" || this.#stopped || next === undefined || this.#timer !== null) return;
-    const wait = Math.min(Math.max(next.dueMs - Date.now(), gatherMs), 250);
-    this.#timer = setTimeout(() => {
-      void this.flush(new Date()).finally(() => {
-        this.#timer = null;
-        this.#arm();
-      });
-    }, wait);
+    if (this.#options.clock !== "real" || this.#stopped || next === undefined) return;
+    const wait = Math.min(Math.max(next.dueMs - Date.now(), gatherMs), longestTimerMs);
+    this.#timer = setTimeout(() => void this.flush(new Date()).finally(() => this.#arm()), wait);
   }
 
   async #drain(upToMs: number, width: number): Promise<number> {
@@ -153,22 +158,20 @@ export class Outbox {
 
   async #deliver(group: readonly Pending[]): Promise<void> {
     const [first] = group;
-    if (first === undefined || !this.#options.enabled()) return;
+    if (first === undefined) return;
     const now = this.now();
     const { job } = first;
-    if (job.kind === "event") {
-      const events = group.flatMap((one) => (one.job.kind === "event" ? [one.job.event] : []));
-      const prepare = (at: Date) => this.#options.batch(job.account, events, at);
-      const whole = prepare(now);
-      if (whole === null) return;
-      const again = { kind: "request", retry: "sendgrid", prepare: (at: Date) => prepare(at) ?? whole } as const;
-      await this.#post({ ...first, job: again }, whole);
-    } else {
-      await this.#post(first, await job.prepare(now, first.attempt));
-    }
+    if (job.kind === "effect") return job.run(now);
+    const isWebhook = job.kind === "event" || job.retry !== "never";
+    if (isWebhook && !this.#options.enabled()) return;
+    if (job.kind === "request") return this.#post({ ...first, job }, job.prepare(now, first.attempt));
+    const events = group.flatMap((one) => (one.job.kind === "event" ? [one.job.event] : []));
+    const prepare = (at: Date) => this.#options.batch(job.account, events, at);
+    await this.#post({ ...first, job: { kind: "request", retry: "sendgrid", prepare } }, prepare(now));
   }
 
-  async #post(pending: Pending, webhook: WebhookRequest): Promise<void> {
+  async #post(pending: PendingRequest, webhook: WebhookRequest | null): Promise<void> {
+    if (webhook === null) return;
     const { method, headers, body } = webhook;
     const status = await request(webhook.url, { dispatcher: this.#agent, method, headers, body }).then(
       async (response) => {
@@ -177,25 +180,23 @@ export class Outbox {
       },
       () => null,
     );
-    if (status !== null && status < 400) {
+    const { retry } = pending.job;
+    if (status !== null && status < (retry === "never" ? 400 : 300)) {
       this.counts.delivered += 1;
       return;
     }
     this.counts.failed += 1;
-    const wait = retryWait(pending, status);
+    const wait = retryWait(retry, pending.attempt, status);
     if (wait === null || this.#stopped) return;
-    this.add({
-      ...pending,
-      attempt: pending.attempt + 1,
-      dueMs: Math.max(this.now().getTime(), pending.dueMs) + wait * 1000,
-    });
+    const dueMs = Math.max(this.now().getTime(), pending.dueMs) + wait * 1000;
+    this.add({ ...pending, attempt: pending.attempt + 1, dueMs });
   }
 }
 
-function retryWait({ job, attempt }: Pending, status: number | null): number | null {
-  if (job.kind === "event" || job.retry === "never") return null;
-  if (job.retry === "twilio") return status === null && attempt === 0 ? 1 : null;
-  return retryWaits[attempt] ?? null;
+/** Seconds until the next try, or null for none. @param status null when there was no answer. */
+function retryWait(retry: RetryRule, attempt: number, status: number | null): number | null {
+  if (retry === "sendgrid") return retryWaits[attempt] ?? null;
+  return retry === "twilio" && status === null && attempt === 0 ? 1 : null;
 }
 
 const isBefore = (a: Pending, b: Pending): boolean => a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.name < b.name);

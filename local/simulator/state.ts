@@ -16,7 +16,8 @@ export class Journal<T> {
   syncs = 0;
   readonly #file: FileHandle;
   #waiting: { line: string; done: () => void; failed: (error: unknown) => void }[] = [];
-  #writing: Promise<void> | null = null;
+  #busy = false;
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(file: FileHandle, entries: T[]) {
     this.#file = file;
@@ -41,9 +42,10 @@ export class Journal<T> {
     this.entries.push(entry);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#waiting.push({ line: `${JSON.stringify(entry)}\n`, done: resolve, failed: reject });
-    this.#writing ??= this.#drain().finally(() => {
-      this.#writing = null;
-    });
+    if (!this.#busy) {
+      this.#busy = true;
+      this.#writing = this.#drain();
+    }
     return promise;
   }
 
@@ -62,6 +64,7 @@ export class Journal<T> {
         for (const one of group) one.failed(error);
       }
     }
+    this.#busy = false;
   }
 
   async clear(): Promise<void> {
@@ -129,6 +132,8 @@ export class State {
   readonly #optOuts: Journal<OptOut>;
   readonly #optedOut = new Set<string>();
   readonly #ordinals = new Map<string, number>();
+  /** Both the provider's ids and ours. */
+  readonly #byId = new Map<string, Accept>();
   readonly #messages = new Map<string, Message>();
   #bodyBytes = 0;
 
@@ -137,7 +142,10 @@ export class State {
     this.signingKey = signingKey;
     this.publicKey = createPublicKey(signingKey).export({ format: "der", type: "spki" }).toString("base64");
     this.#optOuts = optOuts;
-    for (const { provider, to } of accepts.entries) this.nextOrdinal(provider, to);
+    for (const accept of accepts.entries) {
+      this.nextOrdinal(accept.provider, accept.to);
+      this.#index(accept);
+    }
     for (const { from, to } of optOuts.entries) this.#optedOut.add(`${from}|${to}`);
   }
 
@@ -167,12 +175,18 @@ export class State {
       this.#messages.delete(oldest);
       this.#bodyBytes -= sizeOf(kept);
     }
+    this.#index(message.accept);
     await this.accepts.append(message.accept);
+  }
+
+  #index(accept: Accept): void {
+    this.#byId.set(accept.messageId, accept);
+    if (accept.ourMessageId !== null) this.#byId.set(accept.ourMessageId, accept);
   }
 
   /** By the provider's id or ours. `message` is null when its body is no longer kept. */
   find(id: string): { readonly accept: Accept; readonly message: Message | null } | null {
-    const accept = this.accepts.entries.findLast((one) => one.messageId === id || one.ourMessageId === id);
+    const accept = this.#byId.get(id);
     if (accept === undefined) return null;
     return { accept, message: this.#messages.get(`${accept.messageId}|${accept.to}`) ?? null };
   }
@@ -192,6 +206,7 @@ export class State {
     await this.#optOuts.clear();
     this.#optedOut.clear();
     this.#ordinals.clear();
+    this.#byId.clear();
     this.#messages.clear();
     this.#bodyBytes = 0;
   }

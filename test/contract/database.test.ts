@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { type Kysely, sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { WebSocket } from "ws";
 import { connect } from "../../core/db/connect.ts";
 import type { DB } from "../../core/db/types.gen.ts";
 import { testDatabase } from "../support/database.ts";
@@ -168,8 +169,17 @@ function barrier(size: number): () => Promise<void> {
   };
 }
 
-test("the proxy refuses a web page, which always sends an origin", async () => {
+test("the proxy serves programs and refuses a web page, which always sends an origin", async () => {
   const { neonProxy } = inject("testServer");
-  const upgrade = await fetch(`http://${neonProxy}`, { headers: { origin: "https://example.com" } });
-  expect(upgrade.status).toBe(404);
+  const knock = (origin?: string): Promise<string> =>
+    new Promise((resolve) => {
+      const socket = new WebSocket(`ws://${neonProxy}`, origin === undefined ? {} : { origin });
+      socket.once("open", () => {
+        socket.close();
+        resolve("open");
+      });
+      socket.once("unexpected-response", (_request, response) => resolve(`refused with ${response.statusCode}`));
+    });
+  expect(await knock()).toBe("open");
+  expect(await knock("https://example.com")).toBe("refused with 401");
 });

@@ -1,0 +1,250 @@
+/**
+ * Three ways to write a campaign, one plan: the graph itself, steps in hours, nurture steps in days. Compilation is deterministic,
+ * ids included (`step-1`, `step-2-wait`, `step-3-if`), so a graph written with those ids and the steps it stands for have one hash.
+ *
+ * How steps read: a step's delay counts from the moment the provider accepted the message before it (from the end of the previous step
+ * when that one was skipped or done by a person). Everyone who has not replied or left by an exit rule gets the next step. A step whose `onlyIf`
+ * does not hold is skipped; the walk goes on with the one after it.
+ */
+import * as z from "zod";
+import { pathOf } from "../kernel/index.ts";
+import type { Condition } from "./condition.ts";
+import { planHash } from "./hash.ts";
+import { Content, type Plan, type PlanInput, Schedule, settings, Variant } from "./plan.ts";
+import { type Problem, problem } from "./rules.ts";
+import { parsePlan } from "./validate.ts";
+import { type SendChannel, sendChannels } from "./vocabulary.ts";
+
+const onlyIf = ["opened", "clicked", "engaged", "not_opened", "not_clicked", "not_engaged"] as const;
+type OnlyIf = (typeof onlyIf)[number];
+
+/** 400 days, the engine's longest wait. */
+const maxHours = 9600;
+const reference = z.string().trim().min(1).max(100);
+
+const HourStep = z.strictObject({
+  /** Hours after the message before it was accepted; of the first step, after enrolling. 0 on a later step means one minute. */
+  delayHours: z.int().min(0).max(maxHours).default(0),
+  /** When the message before it is opened (or clicked, where opens are unknown), this many hours after that instead of waiting out `delayHours`. */
+  afterEngagementHours: z.int().min(0).max(maxHours).optional(),
+  channel: z.enum(sendChannels).default("email"),
+  onlyIf: z.enum(onlyIf).optional(),
+  subject: Content.shape.subject,
+  html: Content.shape.html,
+  text: Content.shape.text,
+  templateId: reference.optional(),
+  senderId: reference.optional(),
+  messageClass: z.enum(["marketing", "transactional"]).optional(),
+  schedule: Schedule.optional(),
+  expiresAfter: z.string().optional(),
+  variants: z.array(Variant).optional(),
+});
+
+/** `phone` is the spelling of one of the sources for `call`. */
+const nurtureChannels = [...sendChannels, "call", "phone", "linkedin"] as const;
+const DayStep = z.strictObject({
+  step: z.int().min(1).max(1000),
+  delay_days: z.int().min(0).max(400),
+  channel: z.enum(nurtureChannels),
+  template_id: reference,
+});
+
+const maxSteps = 50;
+const stepList = <T extends z.ZodType>(step: T) =>
+  z.array(step).min(1, { error: "expected at least one step" }).max(maxSteps);
+
+/** Steps with delays in hours, the form of e-mail sequences. */
+export const HourSteps = z.strictObject({ ...settings, steps: stepList(HourStep) });
+export type HourStepsInput = z.input<typeof HourSteps>;
+/** Nurture steps with delays in calendar days, any channel, in the order of `step`. */
+export const DaySteps = z.strictObject({ ...settings, steps: stepList(DayStep) });
+export type DayStepsInput = z.input<typeof DaySteps>;
+
+export const authoringForms = ["graph", "hours", "days"] as const;
+export type AuthoringForm = (typeof authoringForms)[number];
+
+export type Compiled =
+  | { readonly ok: true; readonly form: AuthoringForm; readonly plan: Plan; readonly hash: string }
+  | { readonly ok: false; readonly problems: Problem[] };
+
+/** Which form a source is written in: `nodes` make a graph; `delay_days` in the first step makes days; anything else with steps is hours. */
+export function formOf(source: unknown): AuthoringForm {
+  if (typeof source !== "object" || source === null || !("steps" in source)) return "graph";
+  const [first] = Array.isArray(source.steps) ? (source.steps as unknown[]) : [];
+  return typeof first === "object" && first !== null && "delay_days" in first ? "days" : "hours";
+}
+
+/** Compiles any authoring form; a bare array of steps is a campaign with default settings. Total: problems are values, as in `parsePlan`. */
+export function compilePlan(source: unknown): Compiled {
+  const whole = Array.isArray(source) ? { steps: source } : source;
+  const form = formOf(whole);
+  const graph =
+    form === "graph" ? { ok: true as const, plan: whole } : form === "hours" ? fromHours(whole) : fromDays(whole);
+  if (!graph.ok) return graph;
+  const parsed = parsePlan(graph.plan);
+  return parsed.ok ? { ok: true, form, plan: parsed.plan, hash: planHash(parsed.plan) } : parsed;
+}
+
+/** One step in the terms that both step forms share. */
+interface Step {
+  readonly delay: string | null;
+  readonly sooner: string | null;
+  readonly onlyIf: OnlyIf | undefined;
+  readonly build: (id: string, next: Next | null) => NodeInput;
+  readonly isSend: boolean;
+  readonly channel: SendChannel | null;
+}
+type NodeInput = PlanInput["nodes"][number];
+type SendInput = Extract<NodeInput, { type: "send" }>;
+type TransitionInput = NonNullable<SendInput["transitions"]>[number];
+
+interface Next {
+  /** Entered when the delay has already been waited out. */
+  readonly entry: string;
+  /** Entered when the delay still has to be waited for. */
+  readonly delayed: string;
+  readonly step: Step;
+}
+
+type Built = { readonly ok: true; readonly plan: unknown } | { readonly ok: false; readonly problems: Problem[] };
+
+const stepProblems = (error: z.ZodError): Built => ({
+  ok: false,
+  problems: error.issues.map((issue) => {
+    const path = pathOf(issue.path);
+    const message =
+      issue.code === "unrecognized_keys" ? `unknown field ${issue.keys.join(", ")}; remove it` : issue.message;
+    return problem({
+      path,
+      field: path || undefined,
+      code: issue.code === "unrecognized_keys" ? "unknown_field" : "invalid",
+      message,
+    });
+  }),
+});
+
+const hours = (count: number) => (count === 0 ? null : `PT${count}H`);
+const days = (count: number) => (count === 0 ? null : `P${count}D`);
+
+function fromHours(source: unknown): Built {
+  const parsed = HourSteps.safeParse(source);
+  if (!parsed.success) return stepProblems(parsed.error);
+  const { steps, ...rest } = parsed.data;
+  const list = steps.map((step): Step => {
+    const { delayHours, afterEngagementHours: sooner, onlyIf, channel, subject, html, text, ...send } = step;
+    const content = withoutUndefined({ subject, html, text });
+    return {
+      delay: hours(delayHours),
+      sooner: sooner === undefined ? null : (hours(sooner) ?? shortest),
+      onlyIf,
+      isSend: true,
+      channel,
+      build: (id, next) => ({
+        ...withoutUndefined(send),
+        id,
+        type: "send",
+        channel,
+        ...(Object.keys(content).length > 0 ? { content } : {}),
+        transitions: next ? onward(channel, next) : [],
+      }),
+    };
+  });
+  return { ok: true, plan: { ...rest, ...chain(list) } };
+}
+
+function fromDays(source: unknown): Built {
+  const parsed = DaySteps.safeParse(source);
+  if (!parsed.success) return stepProblems(parsed.error);
+  const { steps, ...rest } = parsed.data;
+  const ordered = steps.toSorted((a, b) => a.step - b.step);
+  const repeated = ordered.find((step, i) => step.step === ordered[i + 1]?.step);
+  if (repeated) {
+    const path = `steps[${steps.indexOf(repeated)}].step`;
+    const message = `step ${repeated.step} occurs twice; number each step once`;
+    return { ok: false, problems: [problem({ path, field: path, code: "duplicate_step", message })] };
+  }
+  return { ok: true, plan: { ...rest, ...chain(ordered.map(dayStep)) } };
+}
+
+function dayStep({ delay_days, channel, template_id }: z.output<typeof DayStep>): Step {
+  const common = { delay: days(delay_days), sooner: null, onlyIf: undefined };
+  if (channel === "call" || channel === "phone" || channel === "linkedin") {
+    // Nobody's machine makes calls or writes on LinkedIn here: a person does, and the sequence goes on meanwhile.
+    const by = channel === "phone" ? "call" : channel;
+    const build = (id: string, next: Next | null): NodeInput => ({
+      id,
+      type: "task",
+      title: template_id,
+      channel: by,
+      ...(next ? { to: next.delayed } : {}),
+    });
+    return { ...common, isSend: false, channel: null, build };
+  }
+  const build = (id: string, next: Next | null): NodeInput => ({
+    id,
+    type: "send",
+    channel,
+    templateId: template_id,
+    transitions: next ? onward(channel, next) : [],
+  });
+  return { ...common, isSend: true, channel, build };
+}
+
+/** The engine's shortest wait stands for "at once": a step cannot leave in the instant in which the one before it was accepted. */
+const shortest = "PT1M";
+
+/** From a message to the next step: after the delay for everyone, or sooner for those who react. */
+function onward(channel: SendChannel, { entry, step }: Next): TransitionInput[] {
+  const delay = step.delay ?? shortest;
+  if (step.sooner === null) return [{ on: "no_reply", to: entry, after: delay }];
+  const [reaction, silence] = channel === "sms" ? (["clicked", "no_click"] as const) : (["opened", "no_open"] as const);
+  return [
+    { on: reaction, to: entry, after: step.sooner },
+    { on: silence, to: entry, after: delay },
+  ];
+}
+
+/** Built from the last step to the first, because each needs to know where the next one is entered. */
+function chain(steps: readonly Step[]): { start: string; nodes: NodeInput[] } {
+  let next: Next | null = null;
+  const nodes: NodeInput[] = [];
+  for (const [index, step] of [...steps.entries()].toReversed()) {
+    const id = `step-${index + 1}`;
+    const entry = step.onlyIf === undefined ? id : `${id}-if`;
+    const previous = steps[index - 1];
+    const isWaitedFor = previous === undefined || !previous.isSend || previous.onlyIf !== undefined;
+    const delayed = step.delay !== null && isWaitedFor ? `${id}-wait` : entry;
+    if (delayed !== entry && step.delay !== null)
+      nodes.push({ id: delayed, type: "wait", duration: step.delay, to: entry });
+    if (step.onlyIf !== undefined) nodes.push(branch(entry, step.onlyIf, id, next));
+    nodes.push(step.build(id, next));
+    next = { entry, delayed, step };
+  }
+  return { start: next?.delayed ?? "step-1", nodes };
+}
+
+const branch = (id: string, condition: OnlyIf, to: string, next: Next | null): NodeInput => ({
+  id,
+  type: "branch",
+  cases: [{ when: conditions[condition], to }],
+  ...(next ? { else: next.delayed } : {}),
+});
+
+const opened: Condition = { op: "happened", event: "opened" };
+const clicked: Condition = { op: "happened", event: "clicked" };
+/** Opened by a human or clicked, on any message so far. */
+const engaged: Condition = { op: "or", of: [opened, clicked] };
+const conditions: Record<OnlyIf, Condition> = {
+  opened,
+  clicked,
+  engaged,
+  not_opened: { op: "not", of: opened },
+  not_clicked: { op: "not", of: clicked },
+  not_engaged: { op: "not", of: engaged },
+};
+
+/** Optional fields left out by the author must be left out of the plan too. */
+const withoutUndefined = <T extends object>(fields: T) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };

@@ -69,19 +69,25 @@ export async function startPostgres(asked: PostgresOptions): Promise<Postgres> {
 }
 
 function prepareDirectory(dir: string, user: RunAs): void {
+  requireReachable(dir, user);
   try {
+    mkdirSync(path.dirname(dir), { recursive: true });
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     if (user.uid === undefined) accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
     else chownSync(dir, user.uid, user.gid);
   } catch (cause) {
     throw unavailable("postgres.data_unreachable", `The data directory ${dir} cannot be written by this user.`, cause);
   }
-  if (user.uid !== undefined && !reachableForNobody(path.dirname(dir))) {
-    throw unavailable(
-      "postgres.data_unreachable",
-      `PostgreSQL does not run as root, and the user nobody cannot reach ${dir}. Choose another OUTRIDER_HOME.`,
-    );
-  }
+  // Again, because a strict umask may have closed the folders just made.
+  requireReachable(dir, user);
+}
+
+function requireReachable(dir: string, user: RunAs): void {
+  if (user.uid === undefined || reachableForNobody(path.dirname(dir))) return;
+  throw unavailable(
+    "postgres.data_unreachable",
+    `PostgreSQL does not run as root, and the user nobody cannot reach ${dir}. Choose another OUTRIDER_HOME.`,
+  );
 }
 
 /** `C.UTF-8` from PostgreSQL's own provider: the same sort order on every machine. */

@@ -1,7 +1,7 @@
 /** The embedded server's life: what is committed survives a kill, and every refusal to start says what to do. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import os from "node:os";
 import path from "node:path";
@@ -105,6 +105,20 @@ describe("a data directory", () => {
     const work = startPostgres({ dir: path.join(file, "postgres"), mode: "durable" });
     await expect(work).rejects.toMatchObject({ code: "postgres.data_unreachable" });
   });
+});
+
+test("folders that do not exist yet are made so that the server can reach its data", async () => {
+  const server = await startPostgres({ dir: path.join(root, "new", "home", "postgres"), mode: "test" });
+  expect(await query(server.url(), "select 1 as up")).toEqual([{ up: 1 }]);
+  await server.stop();
+});
+
+test.runIf(process.getuid?.() === 0)("a directory that nobody cannot reach is refused and not made", async () => {
+  const closed = path.join(root, "closed-to-nobody");
+  await mkdir(closed, { mode: 0o700 });
+  const work = startPostgres({ dir: path.join(closed, "home", "postgres"), mode: "durable" });
+  await expect(work).rejects.toMatchObject({ code: "postgres.data_unreachable" });
+  expect(await readdir(closed)).toEqual([]);
 });
 
 describe("a running server", () => {

@@ -76,14 +76,14 @@ const loggable = new Set([
 
 /** An id of ours is a prefix and a ULID: never personal, and useful to whoever reads the log. */
 const patterns: readonly (readonly [RegExp, string])[] = [
-  [/[^\s@"'<>()[\],;:]+@[^\s@"'<>()[\],;:]+\.[^\s@"'<>()[\],;:]+/g, "[email]"],
   [/\b(postgres(?:ql)?|https?|wss?):\/\/[^\s/@"']+@/g, "$1://[secret]@"],
+  [/[^\s@"<>()[\],;:]+@[^\s@"'<>()[\],;:]+\.[^\s@"'<>()[\],;:]+/g, "[email]"],
   [/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, "$1 [secret]"],
   [
     /\b(SG\.[\w-]{10,}\.[\w-]{10,}|sk_[\w-]{10,}|whsec_[\w+/=-]{10,}|AKIA[0-9A-Z]{12,}|or_[a-z]+_[\w-]{20,})/g,
     "[secret]",
   ],
-  [/(?<![\w.:-])\+?\(?\d(?:[\s().-]?\d){8,14}(?![\w:-])/g, "[phone]"],
+  [/(?<![\w.:-])\+?\(?\d(?:[\s().-]{0,2}\d){8,14}(?![\w:-])/g, "[phone]"],
 ];
 
 /** Takes addresses, phone numbers and tokens out of free text. */

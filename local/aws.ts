@@ -53,7 +53,7 @@ async function ensureQueue(sqs: SQSClient, name: string, attributes: Record<stri
   const create = (given: Record<string, string>) =>
     sqs.send(new CreateQueueCommand({ QueueName: name, Attributes: given }));
   const made = await create(attributes).catch((error: unknown) => {
-    if (error instanceof Error && error.name === "QueueNameExists") return undefined;
+    if (error instanceof Error && error.name.endsWith("QueueNameExists")) return undefined;
     throw error;
   });
   const url = (made ?? (await create({}))).QueueUrl;

@@ -35,7 +35,14 @@ export function failureOf(error: unknown): Failure {
     };
   }
   if (code === "EACCES" && line.includes("listen")) return { exitCode: 3, line: `The port may not be used: ${line}` };
-  if (code === "EACCES" || code === "EROFS" || code === "ENOSPC" || code === "ENOTDIR" || code === "EPERM") {
+  if (
+    code === "EACCES" ||
+    code === "EROFS" ||
+    code === "ENOSPC" ||
+    code === "ENOTDIR" ||
+    code === "EEXIST" ||
+    code === "EPERM"
+  ) {
     return { exitCode: 5, line: `The home directory cannot be used: ${line}` };
   }
   if (line.includes("is not a key file")) return { exitCode: 5, line };

@@ -7,7 +7,7 @@
  * 1. Opens and clicks by machines do not exist.
  * 2. The fact is recorded with its earliest instant, with all it implies (a click implies an open, anything implies delivery and sending).
  * 3. A transition of the current node on exactly this event, in time, is followed: the plan's explicit word outranks its exit rules.
- * 4. Otherwise an event listed in `exitOn`, about any message of the enrollment, stops it and cancels everything.
+ * 4. Otherwise an event listed in `exitOn` that is news, about any message of the enrollment, stops it and cancels everything.
  * 5. Otherwise a transition of the current node on an implied event is followed.
  * The first transition to match wins the visit; one with `after` lingers, and then only rules 3 (for exit events) and 4 can still intervene.
  */
@@ -161,7 +161,9 @@ function onMessage(walk: Walk, about: string | null, event: MessageFact, at: str
   const send = nodeId === null ? undefined : sendStateOf(walk.state, nodeId);
   const isOpen = chosen === undefined || (exitEvents as readonly string[]).includes(event);
   const explicit = node && send && isOpen ? matching(walk, node, send, event, at) : undefined;
-  if (!explicit && isExit(walk.plan, event)) return finish(walk, "stopped", event);
+  // A fact known already was decided on when it was news: a duplicate must not stop what an explicit transition let go on.
+  const isNews = before?.events[event] === undefined;
+  if (!explicit && isNews && isExit(walk.plan, event)) return finish(walk, "stopped", event);
   if (status !== "active" || !node || !send || chosen?.on === event) return walk;
   if (explicit) return take(walk, node, explicit, at);
   if (chosen) return walk;

@@ -238,8 +238,9 @@ export function armEnd(walk: Walk, node: SendNode, send: SendState): Walk {
     .filter((it) => !isTimer(it.on))
     .map((it) => after(walk, sentAt, it.on === "failed" ? failureWindow : (it.within ?? attentionWindow)).getTime());
   const end = Math.max(...windows);
-  if (windows.length === 0 || end <= walk.now.getTime()) return finish(walk, "completed", "end");
-  return scheduleTimeout(walk, node, "end", new Date(end));
+  if (end > walk.now.getTime()) return scheduleTimeout(walk, node, "end", new Date(end));
+  if (node.transitions.length > 0) disarm(walk, node);
+  return finish(walk, "completed", "end");
 }
 
 /** Records a reaction and what it proves. Returns the facts that are new or earlier than known. */

@@ -1,0 +1,135 @@
+import { describe, expect, test } from "vitest";
+import { advance } from "../../../core/campaigns/engine.ts";
+import { migrateState } from "../../../core/campaigns/migrate.ts";
+import type { EngineEvent } from "../../../core/campaigns/state.ts";
+import { email, hoursLater, iso, planOf, reaction, sms, walk } from "./plans.ts";
+
+const next = (to: string, after = "PT72H") => ({ transitions: [{ on: "no_reply" as const, to, after }] });
+const old = planOf({ start: "a", nodes: [email("a", next("b")), email("b", next("c")), email("c")] });
+const sent = (nodeId: string): EngineEvent => ({ type: "sent", nodeId });
+/** Has been sent `a` and waits at `b`, which was accepted at hour 73. */
+const atB = walk(old, [
+  [0, sent("a")],
+  [1, reaction("a", "opened", 1)],
+  [72, { type: "timeout", nodeId: "a", on: "no_reply" }],
+  [73, sent("b")],
+]).state;
+
+describe("moving a running enrollment to a new version", () => {
+  test("arms the timers of the new plan from the old facts", () => {
+    const plan = planOf({ start: "a", nodes: [email("a", next("b")), email("b", next("d", "PT24H")), email("d")] });
+    const { state, effects, problem } = migrateState(old, plan, atB, {}, hoursLater(80));
+    expect(problem).toBeUndefined();
+    expect(state).toEqual(atB);
+    expect(effects).toEqual([
+      { type: "cancel", what: "timeouts", nodeId: "b" },
+      {
+        type: "transition",
+        fromNodeId: "b",
+        toNodeId: "b",
+        fromStatus: "active",
+        toStatus: "active",
+        reason: "migrated",
+      },
+      { type: "schedule", action: "timeout", nodeId: "b", on: "no_reply", runAt: iso(97) },
+    ]);
+  });
+
+  test("follows the node map, with all that is known of the messages", () => {
+    const plan = planOf({ start: "x", nodes: [email("x", next("y")), email("y", next("z")), email("z")] });
+    const { state } = migrateState(old, plan, atB, { a: "x", b: "y" }, hoursLater(80));
+    expect(state).toMatchObject({
+      status: "active",
+      nodeId: "y",
+      sends: { x: { events: { opened: iso(1) } }, y: { sentAt: iso(73) } },
+    });
+    expect(Object.keys(state.sends)).toEqual(["x", "y"]);
+  });
+
+  test("never sends a sent node again, wherever the new plan puts it", () => {
+    const plan = planOf({ start: "b", nodes: [email("b", next("a")), email("a", next("c")), email("c")] });
+    const moved = migrateState(old, plan, atB, {}, hoursLater(80)).state;
+    const { state, effects } = advance(plan, moved, { type: "timeout", nodeId: "b", on: "no_reply" }, hoursLater(145));
+    // Node a was sent long ago and its time is up as well: the walk passes through it.
+    expect(state.nodeId).toBe("a");
+    expect(effects.filter((it) => it.type === "send")).toEqual([]);
+    expect(effects).toContainEqual({
+      type: "schedule",
+      action: "timeout",
+      nodeId: "a",
+      on: "no_reply",
+      runAt: iso(72),
+    });
+  });
+
+  test.each([
+    ["removed", planOf({ start: "a", nodes: [email("a", next("c")), email("c")] }), {}, /no node "b".*Map "b"/],
+    [
+      "of another type",
+      planOf({ start: "a", nodes: [email("a", next("b")), { id: "b", type: "stop" }] }),
+      {},
+      /is a send node, "b" a stop node/,
+    ],
+    [
+      "on another channel",
+      planOf({ start: "a", nodes: [email("a", next("b")), sms("b")] }),
+      {},
+      /sends on email, "b" on sms/,
+    ],
+    ["mapped to nothing", old, { b: "nowhere" }, /no node "nowhere"/],
+  ])("pauses when the current node is %s, and says what is needed", (_, plan, map, message) => {
+    const { state, effects, problem } = migrateState(old, plan, atB, map, hoursLater(80));
+    expect(problem).toMatch(message);
+    expect(state).toMatchObject({ status: "paused", nodeId: "b", exitReason: "needs_mapping" });
+    expect(effects).toEqual([
+      { type: "cancel", what: "timeouts", nodeId: "b" },
+      {
+        type: "transition",
+        fromNodeId: "b",
+        toNodeId: "b",
+        fromStatus: "active",
+        toStatus: "paused",
+        reason: "needs_mapping",
+      },
+    ]);
+  });
+
+  test("a paused one without its node cannot resume until a better map comes", () => {
+    const plan = planOf({
+      start: "a",
+      nodes: [email("a", next("z")), email("z", next("end")), { id: "end", type: "stop" }],
+    });
+    const lost = migrateState(old, plan, atB, {}, hoursLater(80)).state;
+    expect(advance(plan, lost, { type: "resume" }, hoursLater(81))).toEqual({ state: lost, effects: [] });
+    const found = migrateState(old, plan, lost, { b: "z" }, hoursLater(82));
+    expect(found.problem).toBeUndefined();
+    expect(found.state).toMatchObject({ status: "paused", nodeId: "z", exitReason: "paused" });
+    const resumed = advance(plan, found.state, { type: "resume" }, hoursLater(83));
+    expect(resumed.effects).toContainEqual({
+      type: "schedule",
+      action: "timeout",
+      nodeId: "z",
+      on: "no_reply",
+      runAt: iso(145),
+    });
+  });
+
+  test("an ended one only has its facts renamed; one not started is left alone", () => {
+    const ended = advance(old, atB, { type: "stop", reason: "manual" }, hoursLater(80)).state;
+    const plan = planOf({ start: "x", nodes: [email("x")] });
+    expect(migrateState(old, plan, ended, { a: "x" }, hoursLater(81))).toMatchObject({
+      effects: [],
+      state: { status: "stopped", sends: { x: {}, b: {} } },
+    });
+    const fresh = { ...atB, nodeId: null, sends: {}, stepCount: 0 };
+    expect(migrateState(old, plan, fresh, {}, hoursLater(81))).toEqual({ state: fresh, effects: [] });
+  });
+
+  test("two old nodes seen as one keep the earliest of each fact", () => {
+    const plan = planOf({ start: "m", nodes: [email("m", next("c")), email("c")] });
+    const { state } = migrateState(old, plan, atB, { a: "m", b: "m" }, hoursLater(80));
+    expect(state.sends).toEqual({
+      m: { sentAt: iso(0), outcome: "sent", events: { opened: iso(1), delivered: iso(1) } },
+    });
+  });
+});

@@ -27,8 +27,12 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 /** Keys that turn a careless `Object.assign` into prototype pollution. */
 const forbiddenKeys = new Set(["__proto__", "constructor", "prototype"]);
 
-/** Replaces what PostgreSQL's `text` and `jsonb` refuse: NUL characters and lone surrogates. */
-export const storableText = (text: string): string => text.replaceAll("\0", "\uFFFD").toWellFormed();
+/**
+ * Replaces what PostgreSQL's `text` and `jsonb` refuse: NUL characters and lone surrogates. `maxLength` counts UTF-16 units and is
+ * applied first, because a cut may split a pair.
+ */
+export const storableText = (text: string, maxLength = text.length): string =>
+  text.slice(0, maxLength).replaceAll("\0", "\uFFFD").toWellFormed();
 
 /**
  * Parses UTF-8 JSON (a byte order mark is tolerated). Whole numbers beyond 2^53 and numbers that overflow stay text, because

@@ -92,5 +92,6 @@ describe("storableText", () => {
   it("leaves ordinary text alone", () => {
     expect(storableText("Grüße 👍\n")).toBe("Grüße 👍\n");
     expect(storableText("a\0b\ud800")).toBe("a\uFFFDb\uFFFD");
+    expect(storableText("ab👍", 3)).toBe("ab\uFFFD");
   });
 });

@@ -1,12 +1,13 @@
 import http from "node:http";
 import net, { type AddressInfo } from "node:net";
 import tls from "node:tls";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { call, closeConnections, maxResponseBytes } from "../../../core/providers/http.ts";
 
 const closers: (() => Promise<unknown>)[] = [];
 
 afterEach(async () => {
+  vi.useRealTimers();
   await closeConnections();
   await Promise.all(closers.splice(0).map((close) => close()));
 });
@@ -225,6 +226,20 @@ describe("a call that was answered is a response", () => {
       response.writeHead(302, { location: "http://169.254.169.254/" }).end(),
     );
     expect(await post(url)).toMatchObject({ kind: "response", status: 302 });
+  });
+
+  it("over a new connection after a freeze, in which the old one may have died unseen", async () => {
+    const ports = new Set<number | undefined>();
+    const url = await httpServer((request, response) => {
+      ports.add(request.socket.remotePort);
+      response.end();
+    });
+    for (let at = 0; at < 10; at++) await post(url);
+    const before = new Set(ports);
+    ports.clear();
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 5_000 });
+    await post(url);
+    expect([...ports].filter((port) => before.has(port))).toEqual([]);
   });
 
   it("over kept connections", async () => {

@@ -3,16 +3,9 @@
  * read back from the database continues exactly where it was.
  */
 import * as z from "zod";
-import type { Channel } from "../kernel/index.ts";
+import type { Channel, EnrollmentStatus } from "../kernel/index.ts";
 import type { UpdateSet } from "./plan.ts";
-import {
-  type MessageFact,
-  messageEvents,
-  NodeId,
-  type TimerEvent,
-  type TransitionEvent,
-  transitionEvents,
-} from "./vocabulary.ts";
+import { type MessageFact, messageEvents, NodeId, type TransitionEvent, transitionEvents } from "./vocabulary.ts";
 
 const instant = z.iso.datetime();
 
@@ -29,7 +22,14 @@ export const SendState = z.strictObject({
 });
 export type SendState = z.output<typeof SendState>;
 
-export const stateStatuses = ["active", "paused", "completed", "stopped", "error"] as const;
+/** An enrollment's status from the moment the engine knows it; `draft` is before that. */
+export const stateStatuses = [
+  "active",
+  "paused",
+  "completed",
+  "stopped",
+  "error",
+] as const satisfies readonly EnrollmentStatus[];
 export type StateStatus = (typeof stateStatuses)[number];
 
 export const EnrollmentState = z.strictObject({
@@ -63,7 +63,7 @@ export const isTerminal = (status: StateStatus): boolean =>
   status === "completed" || status === "stopped" || status === "error";
 
 /** `end`: the last moment at which a reaction could still have moved the contact on. */
-export type TimeoutName = TransitionEvent | TimerEvent | "end";
+export type TimeoutName = TransitionEvent | "end";
 
 export type EngineEvent =
   | { readonly type: "start" }

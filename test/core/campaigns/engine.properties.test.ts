@@ -159,7 +159,7 @@ function run(plan: Plan, draws: readonly Move[]): Step[] {
   return steps;
 }
 
-const holds = (check: (steps: Step[], plan: Plan) => void, numRuns = 400) =>
+const holds = (check: (steps: Step[], plan: Plan) => void, numRuns = 150) =>
   fc.assert(
     fc.property(plans, moves, (plan, draws) => {
       check(run(freeze(plan), draws), plan);
@@ -264,7 +264,7 @@ test("an unchanged state is the same object, so that a caller can skip the write
     for (const { before, after } of steps) {
       if (JSON.stringify(before) === JSON.stringify(after)) expect(after).toBe(before);
     }
-  }, 200);
+  });
 });
 
 test("left to its timers, every enrollment ends", () => {
@@ -298,7 +298,7 @@ test("left to its timers, every enrollment ends", () => {
       }
       expect(isTerminal(state.status)).toBe(true);
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
@@ -325,7 +325,7 @@ test("reactions to an ended enrollment leave the same facts in any order and any
         .toSorted((a, b) => a.at - b.at);
       expect(after(shuffled.map((it) => it.event))).toEqual(after(events));
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 
@@ -345,6 +345,6 @@ test("a migration never sends a sent node again and forgets nothing", () => {
         expect(EnrollmentState.parse(JSON.parse(JSON.stringify(state)))).toEqual(state);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });

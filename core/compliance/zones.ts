@@ -8,11 +8,11 @@ import { isUsZone, placeOfState, placeOfZip, placesOfCanadianCode, zonesByPlace 
 
 /** What is known about a recipient. Blank and missing are the same. `phone` is E.164, `country` ISO 3166-1 alpha-2, `contactZone` an IANA name. */
 export interface ZoneFacts {
-  readonly contactZone?: string | null;
-  readonly postalCode?: string | null;
-  readonly state?: string | null;
-  readonly country?: string | null;
-  readonly phone?: string | null;
+  readonly contactZone?: string | null | undefined;
+  readonly postalCode?: string | null | undefined;
+  readonly state?: string | null | undefined;
+  readonly country?: string | null | undefined;
+  readonly phone?: string | null | undefined;
 }
 
 /** One thing that spoke for some zones; `zones: []` means that it was looked at and said nothing (shown by `explain`). */

@@ -42,16 +42,20 @@ export const invalid = (code: string, error: z.ZodError): Answer =>
 /** SendGrid's limit for a whole request; nothing here needs more. */
 export const maxBodyBytes = 30 * 1024 * 1024;
 
-/** null when the body is over the limit. */
-export async function readBody(request: IncomingMessage): Promise<Buffer | null> {
+/** null when the body is over the limit. Rejects when the client goes away before its end. */
+export function readBody(request: IncomingMessage): Promise<Buffer | null> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer | null>();
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request) {
+  request.on("data", (chunk: Buffer) => {
     size += chunk.length;
-    if (size > maxBodyBytes) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+    if (size <= maxBodyBytes) chunks.push(chunk);
+    else resolve(null);
+  });
+  request.on("end", () => resolve(Buffer.concat(chunks)));
+  request.on("error", reject);
+  request.on("close", () => reject(new Error("the request ended before its body did")));
+  return promise;
 }
 
 /** undefined when it is not JSON. */

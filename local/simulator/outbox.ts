@@ -5,6 +5,7 @@
  * so the same messages give the same sequence. Under the real clock a timer does it, several at a time. Nothing is persisted.
  */
 import { Agent, request } from "undici";
+import type { SendgridEvent } from "./sendgrid-events.ts";
 
 /** "real": timers. Otherwise nothing happens until `flush`. */
 export type SimulatorClock = "real" | { now(): Date };
@@ -20,11 +21,11 @@ export interface WebhookRequest {
 export type RetryRule = "sendgrid" | "twilio" | "never";
 
 /**
- * Many `event`s become one request; a `request` stands alone, and `prepare` runs at delivery, so signatures carry the time of
- * sending (null: nobody to send to). An `effect` happens inside the provider. `never` marks what a person's own client does.
+ * Many `event`s become one request; a `request` stands alone. Both are made at delivery, so a burst of accepts pays for none of
+ * it and signatures carry the time of sending (null: nobody to send to). An `effect` happens inside the provider. `never` marks what a person's own client does.
  */
 export type Job =
-  | { readonly kind: "event"; readonly account: string; readonly event: object }
+  | { readonly kind: "event"; readonly account: string; event(): SendgridEvent }
   | {
       readonly kind: "request";
       readonly retry: RetryRule;
@@ -45,7 +46,7 @@ type PendingRequest = Pending & { readonly job: Extract<Job, { kind: "request" }
 export interface OutboxOptions {
   readonly clock: SimulatorClock;
   /** Turns gathered events of one account into one signed request; null drops them (no webhook configured). */
-  readonly batch: (account: string, events: readonly object[], now: Date) => WebhookRequest | null;
+  readonly batch: (account: string, events: readonly SendgridEvent[], now: Date) => WebhookRequest | null;
   readonly batchSize: () => number;
   readonly enabled: () => boolean;
 }
@@ -165,7 +166,7 @@ export class Outbox {
     const isWebhook = job.kind === "event" || job.retry !== "never";
     if (isWebhook && !this.#options.enabled()) return;
     if (job.kind === "request") return this.#post({ ...first, job }, job.prepare(now, first.attempt));
-    const events = group.flatMap((one) => (one.job.kind === "event" ? [one.job.event] : []));
+    const events = group.flatMap((one) => (one.job.kind === "event" ? [one.job.event()] : []));
     const prepare = (at: Date) => this.#options.batch(job.account, events, at);
     await this.#post({ ...first, job: { kind: "request", retry: "sendgrid", prepare } }, prepare(now));
   }

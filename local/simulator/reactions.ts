@@ -11,7 +11,14 @@ import { inboundParse, replyTo } from "./mail.ts";
 import type { Job, Outbox, Pending, WebhookRequest } from "./outbox.ts";
 import { pick, uniform } from "./random.ts";
 import type { Reaction } from "./script.ts";
-import { eventBatch, eventOf, machineUserAgent, signedHeaders, userAgentOf } from "./sendgrid-events.ts";
+import {
+  eventBatch,
+  eventOf,
+  machineUserAgent,
+  type SendgridEvent,
+  signedHeaders,
+  userAgentOf,
+} from "./sendgrid-events.ts";
 import type { Message, State } from "./state.ts";
 import { inboundFields, signedForm, statusFields } from "./twilio.ts";
 
@@ -62,15 +69,20 @@ export function schedule(stage: Stage, message: Message): Pending | null {
 }
 
 /** One signed Event Webhook request, or null when the account has no endpoint. */
-export function batchOf(stage: Stage, account: string, events: readonly object[], now: Date): WebhookRequest | null {
+export function batchOf(
+  stage: Stage,
+  account: string,
+  events: readonly SendgridEvent[],
+  now: Date,
+): WebhookRequest | null {
   const endpoint = sendgridEndpoint(stage.endpoints(), account);
-  if (endpoint === undefined) return null;
+  const [first] = events;
+  if (endpoint === undefined || first === undefined) return null;
   const { seed, webhooks } = stage.settings();
-  const order = (event: object) => uniform(seed, JSON.stringify(event), "order");
+  // By what an event says, not by its ids: those depend on the order of arrival.
+  const draw = (event: SendgridEvent, what: string) => uniform(seed, event.email, event.event, event.timestamp, what);
   const shuffled =
-    uniform(seed, JSON.stringify(events[0]), "shuffle") < webhooks.reorder
-      ? events.toSorted((a, b) => order(a) - order(b))
-      : events;
+    draw(first, "shuffle") < webhooks.reorder ? events.toSorted((a, b) => draw(a, "order") - draw(b, "order")) : events;
   return eventBatch(endpoint.webhookUrl, stage.state.signingKey, shuffled, now);
 }
 
@@ -137,9 +149,11 @@ function sendgridJob(stage: Stage, message: Message, reaction: Reaction, index: 
     case "stop":
     case "autoreply":
       return inboundJob(stage, message, reaction.text, at, reaction.kind === "autoreply");
+    case "undelivered":
+      return null;
   }
-  const event = eventOf(message, reaction, index, at, links.anyLink ?? "https://example.com/");
-  return event === null ? null : { kind: "event", account: message.account, event };
+  const url = links.anyLink ?? "https://example.com/";
+  return { kind: "event", account: message.account, event: () => eventOf(message, reaction, index, at, url) };
 }
 
 function inboundJob(stage: Stage, message: Message, text: string, at: Date, automatic: boolean): Job {

@@ -30,12 +30,24 @@ const blocks: readonly [readonly [string, string, string], ...(readonly [string,
   ["5.0.0", "550 The message was not accepted by the remote server", "Unclassified"],
 ];
 
+/** What every event has; the rest depends on its kind. */
+export interface SendgridEvent {
+  readonly email: string;
+  readonly event: string;
+  /** Seconds. */
+  readonly timestamp: number;
+  readonly [field: string]: unknown;
+}
+
+/** Reactions that SendGrid reports; replies come through Inbound Parse instead. */
+export type Reported = Exclude<Reaction, { kind: "replied" | "stop" | "autoreply" | "undelivered" }>;
+
 /**
- * One event, or null for a reaction that SendGrid does not report (replies come through Inbound Parse).
+ * One event as SendGrid writes it.
  * @param index place of the reaction in the message's script: makes `sg_event_id` the same in every copy and every run.
  * @param url the link of a click.
  */
-export function eventOf(message: Message, reaction: Reaction, index: number, at: Date, url: string): object | null {
+export function eventOf(message: Message, reaction: Reported, index: number, at: Date, url: string): SendgridEvent {
   const { accept, customArgs, categories } = message;
   const hash = createHash("sha256").update(`${accept.messageId}|${accept.to}|${index}|${reaction.kind}`).digest();
   const common = {
@@ -43,7 +55,7 @@ export function eventOf(message: Message, reaction: Reaction, index: number, at:
     email: accept.to,
     timestamp: Math.floor(at.getTime() / 1000),
     "smtp-id": smtpIdOf(message),
-    sg_event_id: hash.toString("base64url").slice(0, 48),
+    sg_event_id: hash.toString("base64url"),
   };
   const suffix = hash.toString("hex");
   const base = {
@@ -114,8 +126,6 @@ export function eventOf(message: Message, reaction: Reaction, index: number, at:
       return { ...base, event: "spamreport" };
     case "unsubscribed":
       return { ...base, event: "unsubscribe" };
-    default:
-      return null;
   }
 }
 
@@ -129,7 +139,7 @@ export function signedHeaders(key: KeyObject, body: Uint8Array, now: Date): Reco
 }
 
 /** CRLF after each event and at the very end, like the real thing. */
-export function eventBatch(url: string, key: KeyObject, events: readonly object[], now: Date): WebhookRequest {
+export function eventBatch(url: string, key: KeyObject, events: readonly SendgridEvent[], now: Date): WebhookRequest {
   const body = Buffer.from(`[${events.map((event) => JSON.stringify(event)).join(",\r\n")}]\r\n`);
   const headers = {
     "content-type": "application/json",

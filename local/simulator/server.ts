@@ -163,9 +163,13 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   });
   // Senders keep connections in a pool; closing idle ones under them would look like a fault nobody asked for.
   server.keepAliveTimeout = 120_000;
-  await new Promise<void>((resolve, reject) => {
+  const listening = new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(options.port, "127.0.0.1", resolve);
+  });
+  await listening.catch(async (error: unknown) => {
+    await state.close();
+    throw error;
   });
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : options.port;

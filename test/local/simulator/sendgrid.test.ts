@@ -1,5 +1,5 @@
 import { createPublicKey, verify } from "node:crypto";
-import Busboy from "@fastify/busboy";
+import { Busboy } from "@fastify/busboy";
 import sendgrid from "@sendgrid/eventwebhook";
 import PostalMime from "postal-mime";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -29,7 +29,22 @@ function isSigned({ headers, body }: Received, publicKey: string): boolean {
   return byHand && byVendor;
 }
 
-const eventsOf = (received: readonly Received[]): Record<string, unknown>[] =>
+interface SendgridEvent {
+  readonly event: string;
+  readonly timestamp: number;
+  readonly sg_event_id: string;
+  readonly sg_message_id?: string;
+}
+
+interface ParseFields {
+  headers?: string;
+  email?: string;
+  envelope?: string;
+  subject?: string;
+  text?: string;
+}
+
+const eventsOf = (received: readonly Received[]): SendgridEvent[] =>
   received.filter(({ url }) => url.startsWith("/webhooks/sendgrid")).flatMap(({ body }) => JSON.parse(body.toString()));
 
 /** Overrides for one address. */
@@ -146,9 +161,9 @@ describe("the Event Webhook", () => {
         oe_mid: ourId("a@example.com"),
         "smtp-id": `<${id}@geopod-ismtpd-1>`,
       });
-      expect(String(event["sg_message_id"]).split(".")[0]).toBe(id);
+      expect(String(event.sg_message_id).split(".")[0]).toBe(id);
     }
-    expect(new Set(events.map((event) => event["sg_event_id"])).size).toBe(2);
+    expect(new Set(events.map((event) => event.sg_event_id)).size).toBe(2);
   });
 
   test("tells hard, blocked and asynchronous bounces apart like SendGrid", async () => {
@@ -194,7 +209,7 @@ describe("the Event Webhook", () => {
     on.endpoint.answers = [500, 503, 200];
     await sendMail(on.simulator, mail("a@example.com"));
     await on.run();
-    const ids = eventsOf(on.endpoint.received).map((event) => event["sg_event_id"]);
+    const ids = eventsOf(on.endpoint.received).map((event) => event.sg_event_id);
     expect([ids.length, new Set(ids).size]).toEqual([3, 1]);
     expect(on.endpoint.received.every((one) => isSigned(one, on.simulator.publicKeys.sendgrid))).toBe(true);
   });
@@ -251,17 +266,20 @@ describe("the recipient's mail client", () => {
       mail("a@example.com", { headers: { "List-Unsubscribe": `<${on.endpoint.origin}/u/tok-3>` } }),
     );
     await on.run();
-    expect(eventsOf(on.endpoint.received).map((one) => one["event"])).toEqual(["unsubscribe", "spamreport"]);
+    expect(eventsOf(on.endpoint.received).map((one) => one.event)).toEqual(["unsubscribe", "spamreport"]);
   });
 });
 
 describe("Inbound Parse", () => {
-  const fieldsOf = async ({ headers, body }: Received): Promise<Record<string, string>> => {
-    const fields: Record<string, string> = {};
+  const fieldsOf = async ({ headers, body }: Received): Promise<ParseFields> => {
+    const fields: ParseFields = {};
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const parser = Busboy({ headers: { "content-type": headers["content-type"] ?? "" }, limits: { fieldSize: 1e6 } });
+    const parser = new Busboy({
+      headers: { "content-type": headers["content-type"] ?? "" },
+      limits: { fieldSize: 1e6 },
+    });
     parser.on("field", (name: string, value: string) => {
-      fields[name] = value;
+      Object.assign(fields, { [name]: value });
     });
     parser.on("finish", () => resolve());
     parser.on("error", reject);
@@ -291,11 +309,11 @@ describe("Inbound Parse", () => {
       subject: "Grüße",
       personalizations: [{ to: [{ email: "ann@customer.example", name: "Änn" }] }],
     });
-    expect(JSON.parse(fields["envelope"] ?? "")).toEqual({
+    expect(JSON.parse(fields.envelope ?? "")).toEqual({
       to: ["reply+1@in.sender.example"],
       from: "ann@customer.example",
     });
-    const parsed = await PostalMime.parse(fields["email"] ?? "");
+    const parsed = await PostalMime.parse(fields.email ?? "");
     expect(parsed).toMatchObject({
       from: { address: "ann@customer.example", name: "Änn" },
       to: [{ address: "reply+1@in.sender.example" }],
@@ -324,21 +342,21 @@ describe("Inbound Parse", () => {
       "charsets",
       "SPF",
     ]);
-    expect(fields["headers"]).toContain(`\r\nIn-Reply-To: <${id}@geopod-ismtpd-1>\r\n`);
-    expect(fields["text"]).toMatch(/^Yes, please 👍\r\n/);
-    expect(fields["subject"]).toBe("Re: Hello");
+    expect(fields.headers).toContain(`\r\nIn-Reply-To: <${id}@geopod-ismtpd-1>\r\n`);
+    expect(fields.text).toMatch(/^Yes, please 👍\r\n/);
+    expect(fields.subject).toBe("Re: Hello");
   });
 
   test("an automatic reply says so (RFC 3834) and has no envelope sender", async () => {
     const { fields } = await replying("raw", {}, "autoreply", "I am away.");
-    expect(JSON.parse(fields["envelope"] ?? "")).toMatchObject({ from: "" });
-    const parsed = await PostalMime.parse(fields["email"] ?? "");
+    expect(JSON.parse(fields.envelope ?? "")).toMatchObject({ from: "" });
+    const parsed = await PostalMime.parse(fields.email ?? "");
     expect(parsed.subject).toBe("Automatic reply: Hello");
     expect(parsed.headers).toContainEqual(expect.objectContaining({ key: "auto-submitted", value: "auto-replied" }));
   });
 
   test("a mail that says stop is an ordinary reply: only its text says it", async () => {
     const { fields } = await replying("raw", {}, "stop", "Please remove me from your list.");
-    expect((await PostalMime.parse(fields["email"] ?? "")).text).toMatch(/^Please remove me from your list\./);
+    expect((await PostalMime.parse(fields.email ?? "")).text).toMatch(/^Please remove me from your list\./);
   });
 });

@@ -138,3 +138,7 @@ export const sendSms = (
 
 export const putBehaviour = (simulator: Simulator, settings: unknown): Promise<Response> =>
   fetch(`${simulator.url}/behaviour`, { method: "PUT", body: JSON.stringify(settings) });
+
+/** The JSON of an answer, as the test expects it to be. */
+export const jsonOf = async <T>(response: Response | Promise<Response>): Promise<T> =>
+  (await (await response).json()) as T;

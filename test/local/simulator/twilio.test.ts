@@ -1,12 +1,30 @@
 import twilio from "twilio/lib/webhooks/webhooks.js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { accountSid, authToken, putBehaviour, type Received, type Rig, rig, sendSms, start } from "./support.ts";
+import {
+  accountSid,
+  authToken,
+  jsonOf,
+  putBehaviour,
+  type Received,
+  type Rig,
+  rig,
+  sendSms,
+  start,
+} from "./support.ts";
 
 let on: Rig;
 beforeEach(async () => {
   on = await rig();
 });
 afterEach(() => on.stop());
+
+interface Resource {
+  readonly sid: string;
+  readonly num_segments: string;
+}
+interface Refusal {
+  readonly code: number;
+}
 
 const [from, to] = ["+12025550100", "+12025550142"];
 const sms = (parts: Readonly<Record<string, string>> = {}) => ({
@@ -30,7 +48,7 @@ describe("create message", () => {
   test("answers 201 with the resource, and logs the accept with our id from the callback", async () => {
     const response = await sendSms(on.simulator, sms());
     expect(response.status).toBe(201);
-    const resource = await response.json();
+    const resource = await jsonOf<Resource>(response);
     expect(resource).toMatchObject({
       sid: expect.stringMatching(/^SM[0-9a-f]{32}$/),
       account_sid: accountSid,
@@ -74,12 +92,12 @@ describe("create message", () => {
       [`AC${"b".repeat(32)}`, authToken],
     ] as const) {
       const response = await sendSms(on.simulator, sms(), account, token);
-      expect([response.status, (await response.json()).code]).toEqual([401, 20003]);
+      expect([response.status, (await jsonOf<Refusal>(response)).code]).toEqual([401, 20003]);
     }
   });
 
   test("counts segments of plain and of unicode text", async () => {
-    const count = async (Body: string) => (await (await sendSms(on.simulator, sms({ Body }))).json()).num_segments;
+    const count = async (Body: string) => (await jsonOf<Resource>(sendSms(on.simulator, sms({ Body })))).num_segments;
     expect([
       await count("a".repeat(160)),
       await count("a".repeat(161)),
@@ -92,7 +110,7 @@ describe("create message", () => {
 describe("status callbacks", () => {
   test("go to the message's own URL, query included, signed as the vendor's verifier wants it", async () => {
     await told({ kind: "processed", afterSeconds: 1 }, { kind: "delivered", afterSeconds: 3 });
-    const { sid } = await (await sendSms(on.simulator, sms())).json();
+    const { sid } = await jsonOf<Resource>(sendSms(on.simulator, sms()));
     await on.run();
     expect(on.endpoint.received.map(fieldsOf)).toMatchObject([
       { MessageSid: sid, MessageStatus: "sent", SmsStatus: "sent", To: to, From: from, AccountSid: accountSid },
@@ -153,7 +171,7 @@ describe("inbound messages", () => {
     await on.run();
     expect(on.endpoint.received.map(fieldsOf)).toMatchObject([{ Body: "Stop", OptOutType: "STOP" }]);
     const refused = await sendSms(on.simulator, sms());
-    expect([refused.status, (await refused.json()).code]).toEqual([400, 21610]);
+    expect([refused.status, (await jsonOf<Refusal>(refused)).code]).toEqual([400, 21610]);
     expect((await sendSms(on.simulator, sms({ From: "+12025550101" }))).status).toBe(201);
   });
 
@@ -165,7 +183,7 @@ describe("inbound messages", () => {
     await sendSms(on.simulator, sms());
     await on.run();
     expect(on.endpoint.received).toEqual([]);
-    expect((await (await sendSms(on.simulator, sms())).json()).code).toBe(21610);
+    expect((await jsonOf<Refusal>(sendSms(on.simulator, sms()))).code).toBe(21610);
   });
 });
 
@@ -177,8 +195,9 @@ describe("look-up", () => {
 
   test("finds an accepted message by recipient and time, with the status it has now", async () => {
     await told({ kind: "processed", afterSeconds: 1 }, { kind: "undelivered", afterSeconds: 10, code: 30003 });
-    const { sid } = await (await sendSms(on.simulator, sms())).json();
-    const list = async (query: string) => (await (await get(`Messages.json?${query}`)).json()).messages;
+    const { sid } = await jsonOf<Resource>(sendSms(on.simulator, sms()));
+    const list = async (query: string) =>
+      (await jsonOf<{ messages: Resource[] }>(get(`Messages.json?${query}`))).messages;
     const encoded = encodeURIComponent(to);
     expect(await list(`To=${encoded}&DateSent%3E=2026-03-02`)).toMatchObject([{ sid, status: "queued" }]);
     expect(await list(`To=${encoded}&DateSent%3E=2026-03-03`)).toEqual([]);

@@ -40,34 +40,37 @@ const field = z
     error: "expected lead.<column>, contact.<column> or company.<column>",
   });
 
-export const Condition: z.ZodType<Condition> = z.discriminatedUnion(
-  "op",
-  [
-    z.strictObject({
-      op: z.enum(["and", "or"]),
-      get of() {
-        return z.array(Condition).min(1, { error: "expected at least one condition" }).max(50);
-      },
-    }),
-    z.strictObject({
-      op: z.literal("not"),
-      get of() {
-        return Condition;
-      },
-    }),
-    z.strictObject({ op: z.literal("happened"), event: z.enum(conditionEvents), node: NodeId.optional() }),
-    z.strictObject({ op: z.literal("exists"), field }),
-    z.strictObject({ op: z.enum(["eq", "ne"]), field, value: scalar }),
-    z.strictObject({
-      op: z.enum(["gt", "lt"]),
-      field,
-      value: z.union([z.string().max(1000), z.number()], { error: "expected a number or a text" }),
-    }),
-    z.strictObject({ op: z.literal("contains"), field, value: z.string().min(1).max(1000) }),
-    z.strictObject({ op: z.literal("in"), field, values: z.array(scalar).min(1).max(500) }),
-  ],
-  { error: "expected op to be one of and, or, not, happened, exists, eq, ne, gt, lt, contains, in" },
-);
+/** Carries an id because it is recursive: schema generators refer to it by that name instead of unfolding it for ever. */
+export const Condition: z.ZodType<Condition> = z
+  .discriminatedUnion(
+    "op",
+    [
+      z.strictObject({
+        op: z.enum(["and", "or"]),
+        get of() {
+          return z.array(Condition).min(1, { error: "expected at least one condition" }).max(50);
+        },
+      }),
+      z.strictObject({
+        op: z.literal("not"),
+        get of() {
+          return Condition;
+        },
+      }),
+      z.strictObject({ op: z.literal("happened"), event: z.enum(conditionEvents), node: NodeId.optional() }),
+      z.strictObject({ op: z.literal("exists"), field }),
+      z.strictObject({ op: z.enum(["eq", "ne"]), field, value: scalar }),
+      z.strictObject({
+        op: z.enum(["gt", "lt"]),
+        field,
+        value: z.union([z.string().max(1000), z.number()], { error: "expected a number or a text" }),
+      }),
+      z.strictObject({ op: z.literal("contains"), field, value: z.string().min(1).max(1000) }),
+      z.strictObject({ op: z.literal("in"), field, values: z.array(scalar).min(1).max(500) }),
+    ],
+    { error: "expected op to be one of and, or, not, happened, exists, eq, ne, gt, lt, contains, in" },
+  )
+  .meta({ id: "Condition" });
 
 export interface ConditionFacts {
   /** Did it happen on that node's message, or on any message when no node is named. */

@@ -1,6 +1,7 @@
+import { createRoute, OpenAPIHono } from "@hono/zod-openapi";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { PlanInput } from "../../../core/campaigns/plan.ts";
+import { Plan, type PlanInput } from "../../../core/campaigns/plan.ts";
 import { parsePlan, validatePlan } from "../../../core/campaigns/validate.ts";
 import { brokenPlans, validPlan } from "./arbitrary.ts";
 import { demoGraph, email, sms } from "./plans.ts";
@@ -322,4 +323,18 @@ test("no JSON makes validation throw", () => {
       expect(Array.isArray(validatePlan({ ...input, nodes: [...input.nodes, junk] }))).toBe(true);
     }),
   );
+});
+
+test("the OpenAPI document can describe a plan, recursive conditions included", () => {
+  const app = new OpenAPIHono();
+  const body = { content: { "application/json": { schema: Plan } } };
+  const route = createRoute({
+    method: "post",
+    path: "/plans",
+    request: { body },
+    responses: { 200: { description: "stored" } },
+  });
+  app.openapi(route, (c) => c.body(null));
+  const document = app.getOpenAPI31Document({ openapi: "3.1.0", info: { title: "plans", version: "1" } });
+  expect(JSON.stringify(document)).toContain("#/components/schemas/Condition");
 });

@@ -43,6 +43,7 @@ export const idPrefixes = {
   task: "task",
   simulation: "sim",
   idempotency: "idem",
+  config: "cfg",
 } as const;
 export type Entity = keyof typeof idPrefixes;
 export type Id<E extends Entity> = `${(typeof idPrefixes)[E]}_${string}`;

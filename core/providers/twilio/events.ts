@@ -8,7 +8,7 @@ import { storableText } from "../../kernel/json.ts";
 import type { Channel, EventType } from "../../kernel/vocabulary.ts";
 import type { ParsedDelivery, ProviderEvent, ProviderInbound, WebhookRequest } from "../../ports/sender.ts";
 import { verdictOf } from "./errors.ts";
-import { bodyHashOf, readForm, readJsonBody } from "./form.ts";
+import { bodyHashOf, maxBodyBytes, readForm, readJsonBody } from "./form.ts";
 import { messageIdParameter } from "./send.ts";
 
 const types: Readonly<Record<string, EventType>> = {
@@ -28,6 +28,7 @@ const types: Readonly<Record<string, EventType>> = {
 type Read = (name: string, maxLength?: number) => string | undefined;
 
 export function parse(request: Pick<WebhookRequest, "body" | "url">, receivedAt: Date): ParsedDelivery {
+  if (request.body.byteLength > maxBodyBytes) return problem("form: too large");
   const parameters = bodyHashOf(request.url) === null ? readForm(request.body) : readJsonBody(request.body);
   const read: Read = (name, maxLength) => {
     const value = parameters.get(name)?.[0];

@@ -1,6 +1,12 @@
 /** The parameters of a Twilio webhook, read the same way for checking the signature and for using them. */
 import { parseJson } from "../../kernel/json.ts";
 
+/**
+ * Twilio's bodies are a few KiB. The limit comes before the signature is checked, because a form of a million blank parameters
+ * costs seconds to read.
+ */
+export const maxBodyBytes = 65_536;
+
 /** Signed parameters: every name once, with all its values in order. */
 export type Parameters = ReadonlyMap<string, readonly string[]>;
 

@@ -7,7 +7,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { validateRequest } from "twilio/lib/webhooks/webhooks.js";
 import type { Credentials, Verification, WebhookRequest } from "../../ports/sender.ts";
 import { TwilioCredentials } from "./credentials.ts";
-import { bodyHashOf, type Parameters, readForm, readJsonBody } from "./form.ts";
+import { bodyHashOf, maxBodyBytes, type Parameters, readForm, readJsonBody } from "./form.ts";
 
 const invalid = (reason: string): Verification => ({ valid: false, reason });
 
@@ -17,6 +17,7 @@ export function verify(credentials: Credentials, request: WebhookRequest, _now: 
   const { accountSid, authTokens } = parsed.data;
   const signature = request.headers["x-twilio-signature"];
   if (!signature) return invalid("missing signature");
+  if (request.body.byteLength > maxBodyBytes) return invalid("too large");
   // `#rc=…` tells Twilio how to retry and is never sent.
   const [url = ""] = request.url.split("#", 1);
   const bodyHash = bodyHashOf(url);

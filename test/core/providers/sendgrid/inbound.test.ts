@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import iconv from "iconv-lite";
 import { describe, expect, it } from "vitest";
@@ -78,6 +78,34 @@ describe("the documented samples", () => {
       providerMessageId: "<CAEPk3RKEx@mail.example.org>",
       text: expect.stringContaining("It's a body…"),
     });
+  });
+});
+
+describe("the collected e-mails", () => {
+  const root = new URL("../../../fixtures/email/", import.meta.url);
+  const files = globSync("**/*.eml", { cwd: root });
+
+  it("are there", () => {
+    expect(files.length).toBeGreaterThan(7);
+  });
+
+  it.each(files)("%s comes through raw mode with sender, text and the headers that tell a reply", async (file) => {
+    const email = readFileSync(new URL(file, root));
+    const message = await received({ email, envelope });
+    expect(message?.from).toMatch(/@/);
+    expect(message?.to).toBe("reply+abc@in.example.com");
+    expect(message?.text.trim()).not.toBe("");
+    const told = /^(auto-submitted|precedence|in-reply-to|x-auto[a-z-]*):/gim;
+    const names = [
+      ...email
+        .toString("latin1")
+        .split(/\r?\n\r?\n/, 1)
+        .join("")
+        .matchAll(told),
+    ].map(([, name]) => name);
+    expect(Object.keys(message?.headers ?? {})).toEqual(
+      expect.arrayContaining(names.map((name) => name?.toLowerCase())),
+    );
   });
 });
 
@@ -177,6 +205,35 @@ describe("a received e-mail", () => {
   it("holds nothing that PostgreSQL refuses", async () => {
     const message = await received({ envelope, from: "ada@example.com", text: "a\0b", headers: "Subject: x\0y" });
     expect(JSON.stringify(message)).not.toContain("\\u0000");
+  });
+});
+
+describe("an e-mail made to be slow to read", () => {
+  const fill = (text: string, bytes = 1_000_000): string => text.repeat(Math.floor(bytes / text.length));
+  const nested = "From: ada@example.com\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n";
+
+  // Most took between 1 s and 30 s without the limits; each takes about 0.1 s with them.
+  it.each<[string, Record<string, string>]>([
+    ["a million lists in HTML", { html: fill("<ul><li>") }],
+    ["a million tables in HTML", { html: fill("<table><tr><td>") }],
+    ["as many tags as are still read as HTML", { html: fill("<ul><li>", 19_000) }],
+    ["a million blank lines after the headers", { headers: fill("\n") }],
+    ["a million blank lines in raw mode", { email: nested + fill("\n") }],
+    ["messages in messages", { email: nested + fill("Content-Type: message/rfc822\r\n\r\n") }],
+    ["a million addresses", { from: fill("a:"), headers: "" }],
+  ])(
+    "by %s is read or refused at once",
+    async (_name, fields) => {
+      const { inbound, problems } = await parse(form({ from: "ada@example.com", envelope, ...fields }));
+      expect(inbound.length + problems.length).toBe(1);
+    },
+    3_000,
+  );
+
+  it("keeps an ordinary message with a large attachment whole", async () => {
+    const attachment = `${"A".repeat(76)}\r\n`.repeat(8_000);
+    const email = `${nested}\r\nHello\r\n--a\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n${attachment}\r\n--a\r\n\r\nBye\r\n--a--`;
+    expect((await received({ email, envelope }))?.text).toMatch(/Hello.*Bye/s);
   });
 });
 

@@ -146,6 +146,11 @@ describe("verify", () => {
     expect(valid({ ...signed(status), ...changes }, {})).toBe(false);
   });
 
+  it("refuses a body that Twilio would never send before it costs anything", () => {
+    const huge = { ...signed(status), body: Buffer.from("a&".repeat(500_000)) };
+    expect(twilio.verify(credentials, huge, now)).toEqual({ valid: false, reason: "too large" });
+  });
+
   it("refuses every flipped bit of body, signature, path and query", () => {
     const request = signed([["Body", "Yes please, it's me"], ["From", "+12025550123"], ...status]);
     const signature = request.headers["x-twilio-signature"] ?? "";

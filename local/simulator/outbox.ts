@@ -65,7 +65,7 @@ export class Outbox {
   readonly counts = { delivered: 0, failed: 0 };
   readonly #options: OutboxOptions;
   readonly #heap: Pending[] = [];
-  readonly #agent = new Agent({ connections: 32, headersTimeout: answerTimeoutMs, bodyTimeout: answerTimeoutMs });
+  readonly #connections = new Agent({ connections: 32, headersTimeout: answerTimeoutMs, bodyTimeout: answerTimeoutMs });
   #timer: NodeJS.Timeout | null = null;
   #tail: Promise<unknown> = Promise.resolve();
   #stopped = false;
@@ -112,7 +112,7 @@ export class Outbox {
     this.#stopped = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.clear();
-    await this.#agent.destroy();
+    await this.#connections.destroy();
     await this.#tail;
   }
 
@@ -174,7 +174,7 @@ export class Outbox {
   async #post(pending: PendingRequest, webhook: WebhookRequest | null): Promise<void> {
     if (webhook === null) return;
     const { method, headers, body } = webhook;
-    const status = await request(webhook.url, { dispatcher: this.#agent, method, headers, body }).then(
+    const status = await request(webhook.url, { dispatcher: this.#connections, method, headers, body }).then(
       async (response) => {
         await response.body.dump();
         return response.statusCode;

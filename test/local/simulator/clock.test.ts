@@ -157,3 +157,10 @@ test("two accounts of each provider hear only of their own messages", async () =
   expect(heard.toSorted()).toEqual(["/four 12025550142", "/one b@example", "/two a@example"]);
   await on.stop();
 });
+
+test("a port in use is an error that names it, and leaves the directory usable", async () => {
+  const on = await rig();
+  const port = Number(new URL(on.simulator.url).port);
+  await expect(rig({ port })).rejects.toMatchObject({ code: "EADDRINUSE", port });
+  await on.stop();
+});

@@ -4,7 +4,7 @@ import { appendFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { Agent, request } from "undici";
+import { Pool, request } from "undici";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Accept, Journal, State } from "../../../local/simulator/state.ts";
 import { mail } from "./support.ts";
@@ -89,14 +89,14 @@ async function spawnSimulator() {
 
 test("kill -9 in full flight loses no acknowledged message", async () => {
   const running = await spawnSimulator();
-  const agent = new Agent({ connections: 40 });
+  const connections = new Pool(running.url, { connections: 40 });
   const acked: string[] = [];
   let isOver = false;
   const sender = async (lane: number) => {
     for (let i = 0; !isOver; i++) {
       const body = JSON.stringify(mail(`p${lane}-${i}@example.com`));
       const sent = await request(`${running.url}/v3/mail/send`, {
-        dispatcher: agent,
+        dispatcher: connections,
         method: "POST",
         headers: { authorization: "Bearer k" },
         body,
@@ -111,7 +111,7 @@ test("kill -9 in full flight loses no acknowledged message", async () => {
   await running.end("SIGKILL");
   isOver = true;
   await Promise.all(lanes);
-  await agent.destroy();
+  await connections.destroy();
 
   const again = await spawnSimulator();
   const response = await fetch(`${again.url}/accepted?provider=sendgrid&format=ndjson`);

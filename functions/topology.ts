@@ -10,6 +10,8 @@ export interface FunctionSpec {
   /** Queues it may ring. */
   readonly rings: readonly QueueName[];
   readonly blobs: "none" | "read" | "write" | "readwrite";
+  /** What it may do with sealed credentials: open them, or also seal new ones. */
+  readonly keys: "none" | "open" | "seal";
 }
 
 export interface HttpSpec extends FunctionSpec {
@@ -39,6 +41,7 @@ export const http = {
     memoryMb: 512,
     rings: ["deliveries"],
     blobs: "write",
+    keys: "open",
     routes: ["POST /webhooks/{provider}/{channelConfigId}"],
   },
   tracking: {
@@ -47,6 +50,7 @@ export const http = {
     memoryMb: 512,
     rings: ["actions"],
     blobs: "none",
+    keys: "none",
     routes: ["GET /u/{token}", "POST /u/{token}", "GET /o/{token}", "GET /c/{token}"],
   },
   api: {
@@ -55,6 +59,7 @@ export const http = {
     memoryMb: 1024,
     rings: ["deliveries", "actions", "send", "imports"],
     blobs: "readwrite",
+    keys: "seal",
     routes: ["GET /health", "GET /openapi.json", "ANY /v1/{proxy+}"],
   },
 } as const satisfies Record<string, HttpSpec>;
@@ -66,6 +71,7 @@ export const queues = {
     memoryMb: 512,
     rings: ["actions", "send"],
     blobs: "read",
+    keys: "none",
     batch: 10,
     windowSeconds: 0,
     maxReceives: 5,
@@ -77,6 +83,7 @@ export const queues = {
     memoryMb: 512,
     rings: ["actions", "send"],
     blobs: "none",
+    keys: "none",
     batch: 10,
     windowSeconds: 0,
     maxReceives: 5,
@@ -88,6 +95,7 @@ export const queues = {
     memoryMb: 1024,
     rings: ["send", "actions"],
     blobs: "none",
+    keys: "open",
     batch: 10,
     windowSeconds: 0,
     maxReceives: 5,
@@ -99,6 +107,7 @@ export const queues = {
     memoryMb: 1024,
     rings: ["imports", "actions"],
     blobs: "readwrite",
+    keys: "none",
     batch: 1,
     windowSeconds: 0,
     maxReceives: 5,
@@ -113,6 +122,7 @@ export const schedules = {
     memoryMb: 512,
     rings: ["deliveries", "actions", "send", "imports"],
     blobs: "none",
+    keys: "none",
     rate: "rate(1 minute)",
     localSeconds: 1,
   },
@@ -122,6 +132,7 @@ export const schedules = {
     memoryMb: 512,
     rings: ["send", "actions"],
     blobs: "none",
+    keys: "open",
     rate: "rate(1 minute)",
     localSeconds: 5,
   },
@@ -131,6 +142,7 @@ export const schedules = {
     memoryMb: 512,
     rings: [],
     blobs: "readwrite",
+    keys: "none",
     rate: "rate(1 hour)",
     localSeconds: 600,
   },

@@ -1,0 +1,11 @@
+/**
+ * Conversations: what comes back from people. Invariant: whoever asks to be left alone is heard before anything else is read into the words.
+ */
+export {
+  classifyInbound,
+  type InboundFacts,
+  type InboundKind,
+  type InboundVerdict,
+  type ResponseType,
+} from "./policy.ts";
+export { newTextOf } from "./reply-text.ts";

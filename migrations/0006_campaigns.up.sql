@@ -112,6 +112,8 @@ create table contact_campaigns (
 create unique index contact_channel_unique on contact_campaigns (tenant_id, contact_id, channel) where superseded_by is null;
 create index contact_campaigns_status_idx on contact_campaigns (tenant_id, status);
 create index contact_campaigns_campaign_idx on contact_campaigns (tenant_id, campaign_id, id);
+-- Is anybody still walking? Asked whenever somebody arrives at an end.
+create index contact_campaigns_open_idx on contact_campaigns (tenant_id, campaign_id) where status in ('draft', 'active', 'paused');
 select protect('contact_campaigns', 'select, insert, update');
 
 create table campaign_transitions (
@@ -148,6 +150,8 @@ create table scheduled_actions (
   watch               text,
   status              text not null default 'pending' check (status in ('pending', 'running', 'completed', 'failed', 'cancelled')),
   run_at              timestamptz not null,
+  -- while its campaign is paused, run_at is infinity and this is when it was due
+  paused_run_at       timestamptz,
   attempts            int not null default 0,
   lease_until         timestamptz,
   generation          int not null default 0,
@@ -166,6 +170,7 @@ create table scheduled_actions (
 create index idx_scheduled_actions_ready on scheduled_actions (status, run_at) include (tenant_id, id) where status = 'pending';
 create index scheduled_actions_running on scheduled_actions (lease_until) include (tenant_id, id) where status = 'running';
 create index scheduled_actions_enrollment_idx on scheduled_actions (tenant_id, contact_campaign_id) where status = 'pending';
+create index scheduled_actions_campaign_idx on scheduled_actions (tenant_id, campaign_id) where status = 'pending';
 select protect('scheduled_actions', 'select, insert, update');
 
 create table email_templates (

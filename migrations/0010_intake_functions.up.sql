@@ -1,68 +1,76 @@
 -- The two doors of intake. Both run with the owner's rights but under the caller's tenant: row-level security is forced, so neither
 -- can touch another tenant's rows whatever it is given.
 
+-- One ingest or promotion per tenant at a time: the duplicate check of the second must see the rows of the first, and two promotions of
+-- one person must not make two leads of it.
+create function intake.lock_tenant(p_tenant text) returns void language sql set search_path = pg_catalog, public as $$
+  select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
+$$;
+
 -- Rows whose address was normalised by the caller (the application: libphonenumber, IDN). `p_meta` holds per row what the caller
 -- found: {row, fields: canonical values, problem: why it must be refused, warnings, source_type}. Returns one row per load in the
 -- order given and then the summary, whose load_id is null.
--- One ingest per tenant at a time: the duplicate check of the second must see the rows of the first.
 create function intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text)
 returns table (load_id text, status text, message text)
-language plpgsql security definer set search_path = pg_catalog, public as $$
+language plpgsql security definer set search_path = pg_catalog, public set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   at timestamptz := app_now();
   t text := ulid_time(at);
-  accepted int; duplicates int; refused int;
 begin
   if tenant is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
   if coalesce(trim(p_source), '') = '' then raise exception 'p_source is empty' using errcode = 'invalid_parameter_value'; end if;
   if coalesce(trim(p_batch_id), '') = '' then raise exception 'p_batch_id is empty' using errcode = 'invalid_parameter_value'; end if;
-  perform pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || tenant, 0));
+  perform intake.lock_tenant(tenant);
 
   return query
-  with given as (
-    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n,
-           row_number() over (partition by g.email order by g.n) as nth
+  with given as materialized (
+    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n, make_id('load', t, g.n) as id,
+           coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
     from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
-  ), earlier as (
+  ), earlier as materialized (
     select distinct on (l.email) l.email, l.load_id
     from intake.raw_loads l
     where l.tenant_id = tenant and l.email = any (p_emails) and l.created_at > at - interval '30 days'
       and l.status in ('pending', 'promoted')
     order by l.email, l.load_id
-  ), judged as (
-    select g.*, make_id('load', t, g.n) as id, e.load_id as repeats,
-           case when g.meta ? 'problem' or g.email is null then 'failed'
-                when e.load_id is not null or g.nth > 1 then 'duplicate'
-                else 'pending' end as verdict,
-           coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
-    from given g left join earlier e on e.email = g.email
+  ), judged as materialized (
+    -- A refused row claims no address: the good row behind it is the first.
+    select g.*, coalesce(e.load_id, case when g.problem is null and f.n < g.n then f.id end) as repeats,
+           case when g.problem is not null then 'failed' when e.load_id is not null or f.n < g.n then 'duplicate' else 'pending' end as verdict
+    from given g
+    left join earlier e on e.email = g.email
+    left join (select distinct on (h.email) h.email, h.n, h.id from given h where h.problem is null order by h.email, h.n) f
+      on f.email = g.email
   ), stored as (
     insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, metadata)
     select tenant, j.id, p_batch_id, p_source, j.raw, j.email, j.verdict, at,
            j.meta || jsonb_strip_nulls(jsonb_build_object(
              'reason', case j.verdict when 'failed' then j.problem when 'duplicate' then 'duplicate_30_days' end,
-             'repeats', j.repeats))
+             'repeats', case j.verdict when 'duplicate' then j.repeats end))
     from judged j order by j.n
-    returning raw_loads.load_id
+  ), summary as materialized (
+    select count(*) filter (where j.verdict = 'pending') as accepted, count(*) filter (where j.verdict = 'duplicate') as duplicates,
+           count(*) filter (where j.verdict = 'failed') as refused
+    from judged j
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, details, timestamp)
     select tenant, make_id('log', t, j.n), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
     from judged j
+    union all
+    select tenant, make_id('log', t), 'batch_processed', null,
+           jsonb_build_object('batch_id', p_batch_id, 'inserted', s.accepted, 'duplicates', s.duplicates, 'failed', s.refused), at
+    from summary s
+  ), answers as (
+    select j.n, j.id, case j.verdict when 'failed' then 'error' else 'success' end as outcome,
+           case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end as said
+    from judged j
+    union all
+    select null, null, 'success', format('%s inserted, %s skipped (%s duplicates, %s refused)',
+                                         s.accepted, s.duplicates + s.refused, s.duplicates, s.refused)
+    from summary s
   )
-  select j.id, case j.verdict when 'failed' then 'error' else 'success' end,
-         case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end
-  from judged j order by j.n;
-
-  select count(*) filter (where l.status = 'pending'), count(*) filter (where l.status = 'duplicate'),
-         count(*) filter (where l.status = 'failed')
-  into accepted, duplicates, refused
-  from intake.raw_loads l where l.tenant_id = tenant and l.batch_id = p_batch_id and l.created_at = at;
-  insert into intake.audit_log (tenant_id, log_id, action, details, timestamp)
-  values (tenant, make_id('log', t), 'batch_processed',
-          jsonb_build_object('batch_id', p_batch_id, 'inserted', accepted, 'duplicates', duplicates, 'failed', refused), at);
-  return query select null::text, 'success',
-    format('%s inserted, %s skipped (%s duplicates, %s without a usable email)', accepted, duplicates + refused, duplicates, refused);
+  select a.id, a.outcome, a.said from answers a order by a.n nulls last;
 end $$;
 
 -- Seed 002's door: rows as they are; the address is taken from the row.
@@ -71,7 +79,7 @@ returns table (load_id text, status text, message text)
 language sql security definer set search_path = pg_catalog, public as $$
   select * from intake.f_ingest_rows(
     p_rows,
-    array(select case when e ~ '^[^@\s]{1,64}@[^@\s]+\.[^@\s]+$' then e end
+    array(select case when e ~ '^[^@\s]{1,64}@(?=[^@\s]{3,255}$)[^@\s]+\.[^@\s]+$' then e end
           from unnest(p_rows) with ordinality r(raw, n), lower(trim(r.raw ->> 'email')) e order by r.n),
     array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id)
 $$;
@@ -85,11 +93,24 @@ language sql immutable parallel safe as $$
               else p_new end
 $$;
 
+-- A text of a row: trimmed, short enough for every index, null when there is none.
+create function vault.said(p_fields jsonb, p_key text) returns text language sql immutable parallel safe as $$
+  select nullif(trim(left(p_fields ->> p_key, 500)), '')
+$$;
+
+-- Where values come from. '*' stands for the last load; what was entered by hand is also noted per field, which is what protects it.
+create function vault.origin(p_source text, p_load text, p_at timestamptz, p_values jsonb) returns jsonb
+language sql immutable parallel safe as $$
+  select jsonb_build_object('*', o.stamp) || case when p_source <> 'manual' then '{}' else
+           (select coalesce(jsonb_object_agg(k.key, o.stamp), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)) end
+  from (select jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at) as stamp) o
+$$;
+
 -- Pending loads become golden records: company, person, lead, contact, channels, consent, each in one statement. Null: every
 -- pending load of the tenant (10,000 at most a call). Loads that are not pending are left alone, so calling twice changes nothing.
 create function vault.f_promote_contacts(p_load_ids text[] default null)
 returns table (promoted_count int, updated_count int, failed_count int, message text)
-language plpgsql security definer set search_path = pg_catalog, public as $$
+language plpgsql security definer set search_path = pg_catalog, public set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   organization text := nullif(current_setting('app.organization_id', true), '');
@@ -99,11 +120,14 @@ declare
     'aol.com', 'gmx.de', 'gmx.net', 'web.de', 'proton.me', 'protonmail.com', 'mail.com', 'yandex.ru', 'qq.com', '163.com'];
 begin
   if tenant is null or organization is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
+  perform intake.lock_tenant(tenant);
   perform set_config('app.trigger', 'import', true);
 
   return query
   with locked as materialized (
+    -- A row that the application normalised has named its company's domain, or knows of none.
     select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data) as f, l.metadata,
+           l.metadata ? 'fields' as is_normalized,
            row_number() over (partition by l.email order by l.load_id desc) as nth,
            row_number() over (order by l.load_id) as n
     from (select * from intake.raw_loads r
@@ -111,14 +135,13 @@ begin
           order by r.load_id limit 10000 for update) l
   ), incoming as materialized (
     select load_id, email, source, raw_data, f, metadata, n,
-           nullif(trim(f ->> 'first_name'), '') as first_name, nullif(trim(f ->> 'last_name'), '') as last_name,
-           coalesce(nullif(trim(f ->> 'name'), ''),
-                    nullif(trim(coalesce(f ->> 'first_name', '') || ' ' || coalesce(f ->> 'last_name', '')), '')) as name,
-           nullif(trim(f ->> 'title'), '') as title,
+           vault.said(f, 'first_name') as first_name, vault.said(f, 'last_name') as last_name,
+           coalesce(vault.said(f, 'name'), nullif(concat_ws(' ', vault.said(f, 'first_name'), vault.said(f, 'last_name')), '')) as name,
+           vault.said(f, 'title') as title,
            case when f ->> 'phone' ~ '^\+[1-9][0-9]{6,14}$' then f ->> 'phone' end as phone,
-           nullif(trim(f ->> 'company'), '') as company,
-           lower(coalesce(nullif(trim(f ->> 'domain'), ''),
-                 case when split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
+           vault.said(f, 'company') as company,
+           lower(coalesce(vault.said(f, 'domain'),
+                 case when not is_normalized and split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
     from locked where nth = 1
   ),
   -- companies, one row per domain: the last load that named one speaks for it
@@ -128,25 +151,31 @@ begin
   ), company_up as (
     insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
                                      provenance, created_at, updated_at)
-    select tenant, make_id('com', t, i.n), i.domain, i.company, nullif(i.f ->> 'industry', ''),
-           case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end,
-           case when i.f ->> 'revenue' ~ '^\d{1,15}(\.\d+)?$' then (i.f ->> 'revenue')::numeric end,
-           nullif(i.f ->> 'company_location', ''), nullif(i.f ->> 'company_linkedin_url', ''), nullif(i.f ->> 'website', ''),
-           jsonb_build_object('*', jsonb_build_object('source', i.source, 'load_id', i.load_id, 'at', at)), at, at
-    from company_in i order by i.domain
+    select tenant, make_id('com', t, i.n), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
+           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.company)), at, at
+    from company_in i, lateral (
+      select vault.said(i.f, 'industry') as industry,
+             case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end as employee_count,
+             case when i.f ->> 'revenue' ~ '^\d{1,15}(\.\d+)?$' then (i.f ->> 'revenue')::numeric end as revenue,
+             vault.said(i.f, 'company_location') as location, vault.said(i.f, 'company_linkedin_url') as linkedin_url,
+             vault.said(i.f, 'website') as website) v
+    order by i.domain
     on conflict (tenant_id, domain) do update set
       name = vault.survives(c.name, excluded.name, c.provenance -> 'name', excluded.provenance #>> '{*,source}'),
       industry = vault.survives(c.industry, excluded.industry, c.provenance -> 'industry', excluded.provenance #>> '{*,source}'),
-      employee_count = coalesce(excluded.employee_count, c.employee_count),
-      revenue = coalesce(excluded.revenue, c.revenue),
+      employee_count = vault.survives(c.employee_count::text, excluded.employee_count::text, c.provenance -> 'employee_count',
+                                      excluded.provenance #>> '{*,source}')::int,
+      revenue = vault.survives(c.revenue::text, excluded.revenue::text, c.provenance -> 'revenue', excluded.provenance #>> '{*,source}')::numeric,
       location = vault.survives(c.location, excluded.location, c.provenance -> 'location', excluded.provenance #>> '{*,source}'),
-      linkedin_url = coalesce(excluded.linkedin_url, c.linkedin_url),
-      website = coalesce(excluded.website, c.website),
+      linkedin_url = vault.survives(c.linkedin_url, excluded.linkedin_url, c.provenance -> 'linkedin_url', excluded.provenance #>> '{*,source}'),
+      website = vault.survives(c.website, excluded.website, c.provenance -> 'website', excluded.provenance #>> '{*,source}'),
       provenance = c.provenance || excluded.provenance
-    where (coalesce(excluded.name, c.name), coalesce(excluded.industry, c.industry), coalesce(excluded.employee_count, c.employee_count),
+    -- Most rows of a list repeat what is known about their company: no row version, no history for those.
+    where excluded.provenance #>> '{*,source}' = 'manual'
+       or (coalesce(excluded.name, c.name), coalesce(excluded.industry, c.industry), coalesce(excluded.employee_count, c.employee_count),
            coalesce(excluded.revenue, c.revenue), coalesce(excluded.location, c.location),
            coalesce(excluded.linkedin_url, c.linkedin_url), coalesce(excluded.website, c.website))
-      is distinct from (c.name, c.industry, c.employee_count, c.revenue, c.location, c.linkedin_url, c.website)
+          is distinct from (c.name, c.industry, c.employee_count, c.revenue, c.location, c.linkedin_url, c.website)
     returning c.id, c.domain
   ), companies as materialized (
     select domain, id from company_up
@@ -159,20 +188,24 @@ begin
     insert into people.master as p (tenant_id, id, email, name, first_name, last_name, title, company_id, linkedin_url, phone, location,
                                     seniority, department, time_zone, postal_code, state, country, source, tags, custom_fields, load_id,
                                     last_activity_at, provenance, created_at, updated_at)
-    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, nullif(i.f ->> 'linkedin_url', ''),
-           i.phone, nullif(i.f ->> 'location', ''), nullif(i.f ->> 'seniority', ''), nullif(i.f ->> 'department', ''),
-           nullif(i.f ->> 'time_zone', ''), nullif(i.f ->> 'postal_code', ''), nullif(i.f ->> 'state', ''), nullif(i.f ->> 'country', ''),
+    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, v.linkedin_url,
+           i.phone, v.location, v.seniority, v.department, v.time_zone, v.postal_code, v.state, v.country,
            i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
            case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
-           i.load_id, at, jsonb_build_object('*', jsonb_build_object('source', i.source, 'load_id', i.load_id, 'at', at)), at, at
-    from incoming i left join companies c on c.domain = i.domain
+           i.load_id, at,
+           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.name, 'first_name', i.first_name,
+             'last_name', i.last_name, 'title', i.title, 'phone', i.phone, 'company_id', c.id)), at, at
+    from incoming i left join companies c on c.domain = i.domain, lateral (
+      select vault.said(i.f, 'linkedin_url') as linkedin_url, vault.said(i.f, 'location') as location, vault.said(i.f, 'seniority') as seniority,
+             vault.said(i.f, 'department') as department, vault.said(i.f, 'time_zone') as time_zone,
+             vault.said(i.f, 'postal_code') as postal_code, vault.said(i.f, 'state') as state, vault.said(i.f, 'country') as country) v
     order by i.email
     on conflict (tenant_id, email) do update set
       name = vault.survives(p.name, excluded.name, p.provenance -> 'name', excluded.source),
       first_name = vault.survives(p.first_name, excluded.first_name, p.provenance -> 'first_name', excluded.source),
       last_name = vault.survives(p.last_name, excluded.last_name, p.provenance -> 'last_name', excluded.source),
       title = vault.survives(p.title, excluded.title, p.provenance -> 'title', excluded.source),
-      company_id = coalesce(excluded.company_id, p.company_id),
+      company_id = vault.survives(p.company_id, excluded.company_id, p.provenance -> 'company_id', excluded.source),
       linkedin_url = vault.survives(p.linkedin_url, excluded.linkedin_url, p.provenance -> 'linkedin_url', excluded.source),
       phone = vault.survives(p.phone, excluded.phone, p.provenance -> 'phone', excluded.source),
       location = vault.survives(p.location, excluded.location, p.provenance -> 'location', excluded.source),
@@ -190,7 +223,7 @@ begin
     returning p.id, p.email, p.company_id, p.name, p.first_name, p.last_name, p.title, p.phone, p.linkedin_url, p.time_zone,
               p.postal_code, p.state, p.country, p.custom_fields, p.tags, (xmax = 0) as is_new
   ), people_now as materialized (
-    select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n,
+    select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n, i.phone as given_phone,
            row_number() over (partition by u.phone order by i.n) as phone_nth
     from person_up u join incoming i on i.email = u.email
   ),
@@ -208,7 +241,7 @@ begin
            case when p.phone_nth = 1 and not exists (
              select from leads x where x.tenant_id = tenant and x.phone_number = p.phone and x.deleted_at is null) then p.phone end,
            p.email, jsonb_build_array(p.email), case when p.phone is null then '[]' else jsonb_build_array(p.phone) end,
-           nullif(p.f ->> 'city', ''), p.state, p.postal_code, p.country, nullif(p.f ->> 'website', ''), p.raw_data,
+           vault.said(p.f, 'city'), p.state, p.postal_code, p.country, vault.said(p.f, 'website'), p.raw_data,
            array(select jsonb_array_elements_text(p.tags)), at, at
     from people_now p where not exists (select from lead_old o where o.person_id = p.id)
     order by p.n
@@ -230,25 +263,30 @@ begin
     on conflict (tenant_id, lead_id, person_id) where person_id is not null do update set
       first_name = excluded.first_name, last_name = excluded.last_name, full_name = excluded.full_name, title = excluded.title,
       primary_phone = coalesce(excluded.primary_phone, k.primary_phone),
-      phones = (select coalesce(jsonb_agg(distinct v), '[]') from jsonb_array_elements(k.phones || excluded.phones) v),
+      linkedin_url = excluded.linkedin_url, phones = (select coalesce(jsonb_agg(distinct v), '[]') from jsonb_array_elements(k.phones || excluded.phones) v),
       time_zone = excluded.time_zone, postal_code = excluded.postal_code, state = excluded.state, country = excluded.country,
       custom_fields = k.custom_fields || excluded.custom_fields
     returning k.id, k.person_id
-  ), channel_rows as (
-    select c.id as contact_id, p.n, v.channel, v.address, p.source
+  ), channel_rows as materialized (
+    select c.id as contact_id, p.n * 2 + v.nth as n, v.channel, v.address, p.source
     from contact_up c join people_now p on p.id = c.person_id,
-         lateral (values ('email', p.email), ('sms', p.phone)) v(channel, address)
+         lateral (values (0, 'email', p.email), (1, 'sms', p.phone)) v(nth, channel, address)
     where v.address is not null
+  ), demoted as (
+    -- The address in force is the primary one; those it replaces stay, as others.
+    update contact_channels k set is_primary = false from channel_rows r
+    where k.tenant_id = tenant and k.contact_id = r.contact_id and k.channel = r.channel and k.address <> r.address and k.is_primary
   ), channels as (
-    insert into contact_channels (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
-    select tenant, make_id('chn', t, row_number() over (order by r.n, r.channel)), r.contact_id, r.channel, r.address, r.source, at, at
+    insert into contact_channels as k (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
+    select tenant, make_id('chn', t, r.n), r.contact_id, r.channel, r.address, r.source, at, at
     from channel_rows r
-    on conflict (tenant_id, contact_id, channel, address) do nothing
+    on conflict (tenant_id, contact_id, channel, address) do update set is_primary = true where not k.is_primary
   ), consent as (
     insert into consents (tenant_id, id, contact_id, channel, address, basis, text, source, granted_at, created_at)
     select tenant, make_id('cons', t, p.n), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
-    where p.phone is not null and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
+    -- Consent is for the number it was given with, not for another one that stayed in force.
+    where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
       and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at

@@ -606,6 +606,7 @@ table public.contact_campaigns owner outrider_owner with fillfactor=80 (
   constraint contact_campaigns_status_check CHECK ((status = ANY (ARRAY['draft'::text, 'active'::text, 'paused'::text, 'completed'::text, 'stopped'::text, 'error'::text])))
 );
 CREATE INDEX contact_campaigns_campaign_idx ON public.contact_campaigns USING btree (tenant_id, campaign_id, id);
+CREATE INDEX contact_campaigns_open_idx ON public.contact_campaigns USING btree (tenant_id, campaign_id) WHERE (status = ANY (ARRAY['draft'::text, 'active'::text, 'paused'::text]));
 CREATE INDEX contact_campaigns_status_idx ON public.contact_campaigns USING btree (tenant_id, status);
 CREATE UNIQUE INDEX contact_channel_unique ON public.contact_campaigns USING btree (tenant_id, contact_id, channel) WHERE (superseded_by IS NULL);
 row security enabled and forced;
@@ -1274,6 +1275,7 @@ table public.scheduled_actions owner outrider_owner with fillfactor=80, autovacu
   watch text
   status text not null default 'pending'::text
   run_at timestamp with time zone not null
+  paused_run_at timestamp with time zone
   attempts integer not null default 0
   lease_until timestamp with time zone
   generation integer not null default 0
@@ -1292,6 +1294,7 @@ table public.scheduled_actions owner outrider_owner with fillfactor=80, autovacu
   constraint scheduled_actions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX idx_scheduled_actions_ready ON public.scheduled_actions USING btree (status, run_at) INCLUDE (tenant_id, id) WHERE (status = 'pending'::text);
+CREATE INDEX scheduled_actions_campaign_idx ON public.scheduled_actions USING btree (tenant_id, campaign_id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_enrollment_idx ON public.scheduled_actions USING btree (tenant_id, contact_campaign_id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_running ON public.scheduled_actions USING btree (lease_until) INCLUDE (tenant_id, id) WHERE (status = 'running'::text);
 row security enabled and forced;
@@ -1949,7 +1952,7 @@ CREATE OR REPLACE FUNCTION intake.f_ingest_json(p_rows jsonb[], p_source text, p
 AS $function$
   select * from intake.f_ingest_rows(
     p_rows,
-    array(select case when e ~ '^[^@\s]{1,64}@[^@\s]+\.[^@\s]+$' then e end
+    array(select case when e ~ '^[^@\s]{1,64}@(?=[^@\s]{3,255}$)[^@\s]+\.[^@\s]+$' then e end
           from unnest(p_rows) with ordinality r(raw, n), lower(trim(r.raw ->> 'email')) e order by r.n),
     array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id)
 $function$;
@@ -1961,64 +1964,79 @@ CREATE OR REPLACE FUNCTION intake.f_ingest_rows(p_rows jsonb[], p_emails text[],
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   at timestamptz := app_now();
   t text := ulid_time(at);
-  accepted int; duplicates int; refused int;
 begin
   if tenant is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
   if coalesce(trim(p_source), '') = '' then raise exception 'p_source is empty' using errcode = 'invalid_parameter_value'; end if;
   if coalesce(trim(p_batch_id), '') = '' then raise exception 'p_batch_id is empty' using errcode = 'invalid_parameter_value'; end if;
-  perform pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || tenant, 0));
+  perform intake.lock_tenant(tenant);
 
   return query
-  with given as (
-    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n,
-           row_number() over (partition by g.email order by g.n) as nth
+  with given as materialized (
+    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n, make_id('load', t, g.n) as id,
+           coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
     from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
-  ), earlier as (
+  ), earlier as materialized (
     select distinct on (l.email) l.email, l.load_id
     from intake.raw_loads l
     where l.tenant_id = tenant and l.email = any (p_emails) and l.created_at > at - interval '30 days'
       and l.status in ('pending', 'promoted')
     order by l.email, l.load_id
-  ), judged as (
-    select g.*, make_id('load', t, g.n) as id, e.load_id as repeats,
-           case when g.meta ? 'problem' or g.email is null then 'failed'
-                when e.load_id is not null or g.nth > 1 then 'duplicate'
-                else 'pending' end as verdict,
-           coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
-    from given g left join earlier e on e.email = g.email
+  ), judged as materialized (
+    -- A refused row claims no address: the good row behind it is the first.
+    select g.*, coalesce(e.load_id, case when g.problem is null and f.n < g.n then f.id end) as repeats,
+           case when g.problem is not null then 'failed' when e.load_id is not null or f.n < g.n then 'duplicate' else 'pending' end as verdict
+    from given g
+    left join earlier e on e.email = g.email
+    left join (select distinct on (h.email) h.email, h.n, h.id from given h where h.problem is null order by h.email, h.n) f
+      on f.email = g.email
   ), stored as (
     insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, metadata)
     select tenant, j.id, p_batch_id, p_source, j.raw, j.email, j.verdict, at,
            j.meta || jsonb_strip_nulls(jsonb_build_object(
              'reason', case j.verdict when 'failed' then j.problem when 'duplicate' then 'duplicate_30_days' end,
-             'repeats', j.repeats))
+             'repeats', case j.verdict when 'duplicate' then j.repeats end))
     from judged j order by j.n
-    returning raw_loads.load_id
+  ), summary as materialized (
+    select count(*) filter (where j.verdict = 'pending') as accepted, count(*) filter (where j.verdict = 'duplicate') as duplicates,
+           count(*) filter (where j.verdict = 'failed') as refused
+    from judged j
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, details, timestamp)
     select tenant, make_id('log', t, j.n), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
     from judged j
+    union all
+    select tenant, make_id('log', t), 'batch_processed', null,
+           jsonb_build_object('batch_id', p_batch_id, 'inserted', s.accepted, 'duplicates', s.duplicates, 'failed', s.refused), at
+    from summary s
+  ), answers as (
+    select j.n, j.id, case j.verdict when 'failed' then 'error' else 'success' end as outcome,
+           case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end as said
+    from judged j
+    union all
+    select null, null, 'success', format('%s inserted, %s skipped (%s duplicates, %s refused)',
+                                         s.accepted, s.duplicates + s.refused, s.duplicates, s.refused)
+    from summary s
   )
-  select j.id, case j.verdict when 'failed' then 'error' else 'success' end,
-         case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end
-  from judged j order by j.n;
-
-  select count(*) filter (where l.status = 'pending'), count(*) filter (where l.status = 'duplicate'),
-         count(*) filter (where l.status = 'failed')
-  into accepted, duplicates, refused
-  from intake.raw_loads l where l.tenant_id = tenant and l.batch_id = p_batch_id and l.created_at = at;
-  insert into intake.audit_log (tenant_id, log_id, action, details, timestamp)
-  values (tenant, make_id('log', t), 'batch_processed',
-          jsonb_build_object('batch_id', p_batch_id, 'inserted', accepted, 'duplicates', duplicates, 'failed', refused), at);
-  return query select null::text, 'success',
-    format('%s inserted, %s skipped (%s duplicates, %s without a usable email)', accepted, duplicates + refused, duplicates, refused);
+  select a.id, a.outcome, a.said from answers a order by a.n nulls last;
 end $function$;
 grant execute to outrider_app;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION intake.lock_tenant(p_tenant text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'public'
+AS $function$
+  select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
+$function$;
+grant execute to public;
 
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION people.record_history()
@@ -2595,6 +2613,28 @@ begin
                    (select count(*) from people_now p where not p.is_new), (select count(*) from done));
 end $function$;
 grant execute to outrider_app;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.origin(p_source text, p_load text, p_at timestamp with time zone, p_values jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select jsonb_build_object('*', o.stamp) || case when p_source <> 'manual' then '{}' else
+           (select coalesce(jsonb_object_agg(k.key, o.stamp), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)) end
+  from (select jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at) as stamp) o
+$function$;
+grant execute to public;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.said(p_fields jsonb, p_key text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select nullif(trim(left(p_fields ->> p_key, 500)), '')
+$function$;
+grant execute to public;
 
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION vault.survives(p_old text, p_new text, p_provenance jsonb, p_source text)

@@ -908,6 +908,7 @@ export interface ScheduledActions {
   last_error: string | null;
   lease_until: Timestamp | null;
   node_id: string;
+  paused_run_at: Timestamp | null;
   run_at: Timestamp;
   status: Generated<string>;
   tenant_id: string;

@@ -1,0 +1,160 @@
+/**
+ * Events to enrollments: read and lock, let the pure engine decide, write the net result set-wise. The only place that changes where a
+ * contact stands.
+ *
+ * Invariant: an enrollment is changed by one transaction at a time (its row is locked, in id order, before anything else of it), and a
+ * campaign cannot be paused between the decision and the rows it leads to (shared lock here, exclusive lock in `pause`).
+ */
+import { sql } from "kysely";
+import type { TxContext } from "../kernel/index.ts";
+import { enqueue, type NewMessage } from "../messages/index.ts";
+import type { Fields } from "./condition.ts";
+import { fieldsOf } from "./describe.ts";
+import { addDuration } from "./duration.ts";
+import { advance } from "./engine.ts";
+import { Net } from "./fold.ts";
+import { nodeOf } from "./graph.ts";
+import { resolveContent } from "./hash.ts";
+import { type EngineEvent, type EnrollmentState, initialState } from "./state.ts";
+import { type PlanVersion, planVersions } from "./versions.ts";
+import { writeNets } from "./write.ts";
+
+export interface EnrollmentEvent {
+  readonly enrollmentId: string;
+  readonly event: EngineEvent;
+}
+
+/** One locked enrollment. */
+export interface Walker {
+  readonly id: string;
+  readonly campaign_id: string;
+  readonly campaign_status: string;
+  readonly status: string;
+  readonly lead_id: string;
+  readonly contact_id: string;
+  readonly plan_version_id: string;
+  readonly sender_identity_id: string | null;
+  readonly entry: number;
+  readonly correlation_id: string | null;
+  /** An empty object before the first event. */
+  readonly state: EnrollmentState | { readonly key?: never };
+}
+
+/** Engine events that follow from what was just queued are few; more rounds than this would be a loop. */
+const maxRounds = 20;
+
+/**
+ * Applies events `[batch]` in their order per enrollment, in a fixed number of statements (per round: a message that ends as soon as it
+ * is queued is an event of its own). Ids that are not this tenant's are ignored.
+ */
+export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEvent[]): Promise<void> {
+  let pending = events;
+  for (let round = 0; pending.length > 0 && round < maxRounds; round++) {
+    const walkers = await lockWalkers(ctx, [...new Set(pending.map((one) => one.enrollmentId))]);
+    const plans = await planVersions(
+      ctx,
+      walkers.map((walker) => walker.plan_version_id),
+    );
+    const fields = await fieldsFor(ctx, walkers, plans);
+    const byEnrollment = Map.groupBy(pending, (one) => one.enrollmentId);
+    const nets = walkers.flatMap((walker) => {
+      const version = plans.get(walker.plan_version_id);
+      if (!version) return [];
+      const net = new Net(walker.id, walker.state.key === undefined ? initialState(walker.contact_id) : walker.state);
+      for (const { event } of byEnrollment.get(walker.id) ?? []) {
+        const { state, effects } = advance(version.plan, net.state, event, ctx.now, fields.get(walker.id) ?? {});
+        net.add(state, effects);
+      }
+      return [{ walker, net, version }];
+    });
+    const changed = nets.filter(({ net }) => net.changed);
+    await writeNets(ctx, changed);
+    const notQueued = await enqueue(
+      ctx,
+      changed.flatMap((one) => messagesOf(ctx, one)),
+    );
+    pending = notQueued.map(({ enrollmentId, nodeId, reason }) => ({
+      enrollmentId,
+      event: { type: "send_failed", nodeId, reason },
+    }));
+  }
+}
+
+/** Locks enrollments in id order. Everybody who needs their rows does it through here or in the same order. */
+export async function lockWalkers(ctx: TxContext, ids: readonly string[]): Promise<Walker[]> {
+  if (ids.length === 0) return [];
+  const { rows } = await sql<Walker>`
+    with locked as materialized (
+      select * from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]}) order by id for update
+    ), gates as materialized (
+      select pg_advisory_xact_lock_shared(k.key)
+      from (select distinct hashtextextended(${`campaign:${ctx.tenantId}:`} || campaign_id, 0) as key from locked order by key) k
+    )
+    select e.id, e.campaign_id, e.status, e.lead_id, e.contact_id, e.plan_version_id, e.sender_identity_id, e.entry, e.correlation_id, e.state,
+           '' as campaign_status
+    from locked e, (select count(*) from gates) g order by e.id`.execute(ctx.db);
+  // A later statement, so that a pause that committed while we waited for its lock is seen.
+  const campaigns = await ctx.db
+    .selectFrom("marketing.campaigns")
+    .select(["campaign_id", "status"])
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("campaign_id", "in", [...new Set(rows.map((row) => row.campaign_id)), ""])
+    .execute();
+  const statuses = new Map(campaigns.map((row) => [row.campaign_id, row.status]));
+  return rows.map((row) => ({ ...row, campaign_status: statuses.get(row.campaign_id) ?? "stopped" }));
+}
+
+/** Facts that branches read: columns of the lead (`lead.status`) and the contact (`contact.title`). Nothing is read when no plan branches on them. */
+async function fieldsFor(
+  ctx: TxContext,
+  walkers: readonly Walker[],
+  plans: ReadonlyMap<string, PlanVersion>,
+): Promise<ReadonlyMap<string, Fields>> {
+  const reading = walkers.filter((walker) => {
+    const version = plans.get(walker.plan_version_id);
+    return version !== undefined && fieldsOf(version.plan).length > 0;
+  });
+  if (reading.length === 0) return new Map();
+  const { rows } = await sql<{ id: string; lead: Record<string, unknown>; contact: Record<string, unknown> }>`
+    select e.id, to_jsonb(l) as lead, to_jsonb(k) as contact
+    from contact_campaigns e
+    join leads l on l.tenant_id = e.tenant_id and l.id = e.lead_id
+    join contacts k on k.tenant_id = e.tenant_id and k.id = e.contact_id
+    where e.tenant_id = ${ctx.tenantId} and e.id = any(${reading.map((walker) => walker.id)})`.execute(ctx.db);
+  return new Map(rows.map((row) => [row.id, { ...prefixed("lead", row.lead), ...prefixed("contact", row.contact) }]));
+}
+
+function prefixed(prefix: string, record: Record<string, unknown>): Fields {
+  const entries = Object.entries(record).filter(
+    ([, value]) => value === null || ["string", "number", "boolean"].includes(typeof value) || Array.isArray(value),
+  );
+  return Object.fromEntries(entries.map(([key, value]) => [`${prefix}.${key}`, value])) as Fields;
+}
+
+function messagesOf(
+  ctx: TxContext,
+  { walker, net, version }: { walker: Walker; net: Net; version: PlanVersion },
+): NewMessage[] {
+  return net.sends.flatMap(({ nodeId, variantId }) => {
+    const node = nodeOf(version.plan, nodeId);
+    if (node?.type !== "send") return [];
+    return [
+      {
+        enrollmentId: walker.id,
+        campaignId: walker.campaign_id,
+        entry: walker.entry,
+        nodeId,
+        variantId,
+        planVersionId: version.id,
+        leadId: walker.lead_id,
+        contactId: walker.contact_id,
+        channel: node.channel,
+        messageClass: node.messageClass,
+        senderIdentityId: node.senderId ?? walker.sender_identity_id,
+        templateId: resolveContent(node, variantId).templateId,
+        expiresAt: addDuration(ctx.now, node.expiresAfter, version.plan.timeZone),
+        correlationId: walker.correlation_id,
+      },
+    ];
+  });
+}

@@ -1,0 +1,89 @@
+/**
+ * From a plan's node and a contact to the exact bytes of a message. Pure: the same input gives the same message, which is how a trace
+ * can show years later what was sent (`content_sha256` proves it) without keeping a copy of every body.
+ */
+import { createHash } from "node:crypto";
+import type { Channel } from "../kernel/index.ts";
+import { compileTemplate, instrument, MAX_SMS_CHARS, render } from "../templates/index.ts";
+import { type Link, linkUrl, trackedLinkId } from "./links.ts";
+
+/** What is to be said, as the plan's node (or its chosen variant) or a template has it. */
+export interface ContentSource {
+  readonly subject?: string | undefined;
+  readonly html?: string | undefined;
+  readonly text?: string | undefined;
+}
+
+export interface ContentInput {
+  readonly source: ContentSource;
+  readonly channel: Channel;
+  readonly messageClass: "marketing" | "transactional";
+  readonly tenantId: string;
+  readonly messageId: string;
+  /** What a template may name; strings, numbers and objects of them. */
+  readonly variables: Readonly<Record<string, unknown>>;
+  readonly postalAddress: string | null;
+  readonly trackOpens: boolean;
+  readonly trackClicks: boolean;
+  readonly publicUrl: string;
+  readonly signingKeys: readonly Uint8Array[];
+}
+
+export type Composed =
+  | {
+      readonly ok: true;
+      readonly subject: string | undefined;
+      readonly html: string | undefined;
+      readonly text: string;
+      /** RFC 8058; empty where they do not apply. */
+      readonly headers: Readonly<Record<string, string>>;
+      /** Targets of tracked links, to be stored before the message leaves. */
+      readonly links: readonly string[];
+      readonly sha256: Buffer;
+    }
+  | { readonly ok: false; readonly detail: string };
+
+export function compose(input: ContentInput): Composed {
+  const { channel, messageClass } = input;
+  const url = (link: Omit<Link, "tenantId" | "messageId">): string =>
+    linkUrl(input.publicUrl, input.signingKeys, { ...link, tenantId: input.tenantId, messageId: input.messageId });
+  const unsubscribeUrl = url({ kind: "unsubscribe" });
+  const variables = {
+    ...input.variables,
+    unsubscribe_url: unsubscribeUrl,
+    ...(input.postalAddress === null ? {} : { postal_address: input.postalAddress }),
+  };
+  const made = render(
+    compileTemplate(input.source),
+    variables,
+    channel === "email" ? {} : { maxTextChars: MAX_SMS_CHARS },
+  );
+  if (!made.ok) return { ok: false, detail: `${made.reason}: ${made.detail}` };
+  if (channel !== "email") return finished(undefined, undefined, made.text, {}, []);
+
+  const marketing = messageClass === "marketing";
+  const done = instrument(made.html, made.text, {
+    ...(input.trackClicks && {
+      trackLink: (target: string) => url({ kind: "click", linkId: trackedLinkId(target).id }),
+    }),
+    ...(input.trackOpens && made.html !== undefined && { pixelUrl: url({ kind: "open" }) }),
+    ...(marketing && { unsubscribeUrl, postalAddress: input.postalAddress ?? undefined }),
+  });
+  const headers: Record<string, string> = marketing
+    ? { "List-Unsubscribe": `<${unsubscribeUrl}>`, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click" }
+    : {};
+  return finished(made.subject, done.html, done.text, headers, done.links);
+}
+
+function finished(
+  subject: string | undefined,
+  html: string | undefined,
+  text: string,
+  headers: Readonly<Record<string, string>>,
+  links: readonly string[],
+): Composed {
+  const sha256 = createHash("sha256")
+    .update(JSON.stringify([subject ?? null, html ?? null, text]))
+    .digest();
+  return { ok: true, subject, html, text, headers, links, sha256 };
+}

@@ -1,0 +1,158 @@
+/**
+ * Sending: claim and commit, call the provider, store what became of it. The protocol that makes "at most one accept per dedupe key"
+ * hold: no call without a committed attempt row, no call that begins late, no result without the generation it was claimed under, no
+ * second call while the end of the first is unknown.
+ */
+import { type Context, transact } from "../kernel/index.ts";
+import type { Credentials, KeyService, OutgoingMessage, Sender, SendOutcome } from "../ports/index.ts";
+import { openCredentials } from "../tenancy/index.ts";
+import { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs } from "./claim.ts";
+import type { ChannelRow } from "./facts.ts";
+import type { CampaignPort } from "./ports.ts";
+import { type CallResult, storeResults } from "./results.ts";
+
+/** Addresses whose calls run at the same time in one batch. */
+const parallelCalls = 32;
+/** Messages claimed in one transaction. */
+const batchSize = 100;
+/** Below this an invocation does not begin another batch: a call may take its whole time-out, and its result must be stored. */
+const minimumRemainingMs = startWithinMs + callTimeoutMs + 5_000;
+
+export interface DeliverDeps {
+  /** By `channel_configs.provider`. */
+  readonly senders: Readonly<Record<string, Sender>>;
+  readonly keys: KeyService;
+  readonly publicUrl: string;
+  readonly signingKeys: readonly Uint8Array[];
+  readonly campaigns: CampaignPort;
+  /** Monotonic milliseconds; measures how long ago a claim was committed. */
+  readonly monotonicMs: () => number;
+}
+
+export interface DeliverReport {
+  readonly accepted: number;
+  readonly rejected: number;
+  readonly deferred: number;
+  readonly ambiguous: number;
+  readonly held: number;
+  readonly ended: number;
+}
+
+/**
+ * Sends what is due among `ids` (empty: whatever is due for the tenant), batch after batch while time remains.
+ * @param remainingMs how long the invocation may still run
+ */
+export async function deliver(
+  ctx: Context,
+  deps: DeliverDeps,
+  ids: readonly string[],
+  remainingMs: () => number,
+): Promise<DeliverReport> {
+  const total = { accepted: 0, rejected: 0, deferred: 0, ambiguous: 0, held: 0, ended: 0 };
+  const batches = ids.length === 0 ? [undefined] : chunks(ids, batchSize);
+  for (const batch of batches) {
+    // What is left over is still due: the sweep rings for it.
+    if (remainingMs() < minimumRemainingMs) break;
+    const { claimed, held, ended, now } = await transact(ctx, async (ctx) => {
+      const result = await claimDue(ctx, batch, { ...deps, limit: batchSize, specsOf: deps.campaigns.specsOf });
+      await deps.campaigns.tell(ctx, result.ended);
+      return { ...result, now: ctx.now };
+    });
+    const committedAt = deps.monotonicMs();
+    total.held += held;
+    total.ended += ended.length;
+    if (claimed.length === 0) continue;
+    const results = await callAll(ctx, deps, claimed, { committedAt, now });
+    await storeResults(ctx, deps.campaigns, results);
+    for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
+  }
+  return total;
+}
+
+function chunks<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+interface ClaimMoment {
+  /** Monotonic milliseconds at which the claim was committed. */
+  readonly committedAt: number;
+  /** The database clock of the claim. */
+  readonly now: Date;
+}
+
+/** Calls providers for the whole batch. Never throws: whatever happens to a call is its outcome. */
+async function callAll(
+  ctx: Context,
+  deps: DeliverDeps,
+  claimed: readonly ClaimedMessage[],
+  claim: ClaimMoment,
+): Promise<CallResult[]> {
+  const credentials = new Map<string, Promise<Credentials | null>>();
+  const credentialsOf = (account: ChannelRow): Promise<Credentials | null> => {
+    const known = credentials.get(account.id);
+    if (known) return known;
+    // Credentials that do not open are an account problem, not this message's.
+    const opening = openCredentials(ctx, deps.keys, {
+      id: account.id,
+      sealedCredentials: account.api_credentials,
+    }).catch(() => null);
+    credentials.set(account.id, opening);
+    return opening;
+  };
+  const results: CallResult[] = [];
+  const waiting = [...claimed];
+  const lane = async (): Promise<void> => {
+    for (let message = waiting.shift(); message; message = waiting.shift()) {
+      results.push({ message, outcome: await callOne(deps, message, claim, await credentialsOf(message.account)) });
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(parallelCalls, claimed.length) }, lane));
+  return results;
+}
+
+async function callOne(
+  deps: DeliverDeps,
+  message: ClaimedMessage,
+  claim: ClaimMoment,
+  credentials: Credentials | null,
+): Promise<CallResult["outcome"]> {
+  const sender = deps.senders[message.account.provider];
+  if (!sender || credentials === null) {
+    return {
+      kind: "rejected",
+      failure: "account",
+      code: "credentials",
+      reason: "the account's credentials cannot be opened",
+    };
+  }
+  // A worker that was frozen after its claim must not call: others may already take the message for ambiguous.
+  if (deps.monotonicMs() - claim.committedAt > startWithinMs) return { kind: "abandoned" };
+  try {
+    return await sender.send(credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);
+  } catch (error) {
+    // An adapter does not throw; if it does, bytes may have left.
+    return { kind: "ambiguous", reason: error instanceof Error ? error.message : String(error) } satisfies SendOutcome;
+  }
+}
+
+/** The message as the adapter gets it. Our id travels in three ways: with the provider's own tags, in Message-ID and in Reply-To. */
+function outgoing(message: ClaimedMessage, publicUrl: string): OutgoingMessage {
+  const { account, content, sender } = message;
+  const callbackUrl = `${publicUrl}/webhooks/${account.provider}/${account.id}`;
+  const common = { messageId: message.id, channel: message.channel, to: message.to, text: content.text, callbackUrl };
+  if (message.channel !== "email" || sender === null) {
+    return { ...common, from: { address: account.settings.from ?? "" }, headers: {} };
+  }
+  const inbound = account.settings.inboundDomain;
+  return {
+    ...common,
+    from: { address: sender.from_email, name: sender.from_name, ipPool: sender.dedicated_ip_pool ?? undefined },
+    replyTo: inbound === undefined ? (sender.reply_to ?? undefined) : `reply+${message.id.toLowerCase()}@${inbound}`,
+    subject: content.subject,
+    html: content.html,
+    headers: {
+      ...content.headers,
+      "Message-ID": `<${message.id}@${sender.from_email.slice(sender.from_email.lastIndexOf("@") + 1)}>`,
+    },
+  };
+}

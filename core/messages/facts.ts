@@ -1,0 +1,255 @@
+/**
+ * What the gate needs to know about a batch, read set-wise under the address locks: one statement for the rows and everything joined to
+ * them, one for suppressions and do-not-call, one for consents, one for recent sends.
+ */
+import { sql } from "kysely";
+import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
+import type { Channel, SuppressionReason, TxContext } from "../kernel/index.ts";
+import type { TenantSettings } from "../tenancy/index.ts";
+import type { ContentSource } from "./content.ts";
+import type { GateFacts } from "./gate.ts";
+
+/** One locked row of the outbox with all that surrounds it. */
+export interface Candidate {
+  readonly id: string;
+  readonly generation: number;
+  readonly attempts: number;
+  readonly channel: Channel;
+  readonly message_class: "marketing" | "transactional";
+  readonly to_address: string;
+  readonly suppression_key: string;
+  readonly node_id: string | null;
+  readonly variant_id: string | null;
+  readonly plan_version_id: string | null;
+  readonly template_id: string | null;
+  readonly contact_campaign_id: string | null;
+  readonly run_at: Date;
+  readonly expires_at: Date;
+  readonly decision: { readonly slot?: string } | null;
+  readonly tenant_name: string;
+  readonly tenant_status: "active" | "suspended";
+  readonly tenant_settings: TenantSettings;
+  readonly campaign_name: string | null;
+  readonly campaign_status: string | null;
+  readonly enrollment_status: string | null;
+  readonly lead: Readonly<Record<string, unknown>> | null;
+  readonly contact: Readonly<Record<string, unknown>> | null;
+  readonly company: Readonly<Record<string, unknown>> | null;
+  readonly address_status: "active" | "invalid" | "bounced" | null;
+  readonly sender: SenderRow | null;
+  readonly channel_config: ChannelRow | null;
+}
+
+export interface SenderRow {
+  readonly id: string;
+  readonly from_email: string;
+  readonly from_name: string;
+  readonly reply_to: string | null;
+  readonly dedicated_ip_pool: string | null;
+  readonly validation_status: string;
+}
+
+export interface ChannelRow {
+  readonly id: string;
+  readonly provider: string;
+  readonly status: "active" | "degraded" | "disabled";
+  readonly settings: { readonly from?: string; readonly inboundDomain?: string };
+  readonly api_credentials: string;
+}
+
+/** What the plan says about one message; supplied by the campaigns module, which owns plans. */
+export interface SendSpec {
+  readonly content: ContentSource;
+  readonly nodeWindow?: SendWindow | undefined;
+  readonly planQuietHours?: QuietHours | undefined;
+  readonly timeZone?: string | undefined;
+}
+
+/**
+ * Locks the addresses of the messages in one order for everybody, then their enrollments, then the rows that are still due. Whoever
+ * suppresses an address takes the same locks, so what committed before is seen here and what commits later finds the message claimed.
+ */
+export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined, limit: number): Promise<Candidate[]> {
+  const named = ids && ids.length > 0 ? sql`and m.id = any(${ids as string[]})` : sql``;
+  const due = sql`m.tenant_id = ${ctx.tenantId} and m.status in ('queued', 'held') and m.run_at <= ${ctx.now} ${named}`;
+  const { rows: wanted } = await sql<{ id: string; contact_campaign_id: string | null }>`
+    with wanted as materialized (
+      select m.id, m.contact_campaign_id, m.channel, m.suppression_key, m.run_at from outbound_messages m
+      where ${due} order by m.run_at, m.id limit ${limit}
+    ), locks as materialized (
+      select pg_advisory_xact_lock(k.key) from (
+        select distinct address_lock_key(${ctx.tenantId}, w.channel, w.suppression_key) as key from wanted w order by key) k
+    )
+    select w.id, w.contact_campaign_id from wanted w, (select count(*) from locks) l order by w.run_at, w.id`.execute(
+    ctx.db,
+  );
+  if (wanted.length === 0) return [];
+  const enrollments = [...new Set(wanted.flatMap((row) => (row.contact_campaign_id ? [row.contact_campaign_id] : [])))];
+  if (enrollments.length > 0) {
+    await sql`select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${enrollments}) order by id for update`.execute(
+      ctx.db,
+    );
+  }
+  const { rows } = await sql<Candidate>`
+    with locked as materialized (
+      select m.* from outbound_messages m
+      where m.tenant_id = ${ctx.tenantId} and m.id = any(${wanted.map((row) => row.id)})
+        and m.status in ('queued', 'held') and m.run_at <= ${ctx.now}
+      for update skip locked
+    )
+    select m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
+      m.plan_version_id, m.template_id, m.contact_campaign_id, m.run_at, m.expires_at, m.decision,
+      t.name as tenant_name, t.status as tenant_status, t.settings as tenant_settings,
+      c.name as campaign_name, c.status as campaign_status, e.status as enrollment_status,
+      case when l.id is null then null else to_jsonb(l) - array['raw_data', 'flags'] end as lead,
+      case when k.id is null then null else to_jsonb(k) end as contact,
+      case when co.id is null then null else to_jsonb(co) - 'provenance' end as company,
+      coalesce(ch.status, 'active') as address_status,
+      case when s.id is null then null else to_jsonb(s) end as sender,
+      case when cc.id is null then null else to_jsonb(cc) end as channel_config
+    from locked m
+    join tenants t on t.id = m.tenant_id
+    left join marketing.campaigns c on c.tenant_id = m.tenant_id and c.campaign_id = m.campaign_id
+    left join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
+    left join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
+    left join contacts k on k.tenant_id = m.tenant_id and k.id = m.contact_id
+    left join company.master co on co.tenant_id = m.tenant_id and co.id = l.company_id
+    left join contact_channels ch on ch.tenant_id = m.tenant_id and ch.contact_id = m.contact_id and ch.channel = m.channel and ch.address = m.to_address
+    left join lateral (
+      select x.id, x.from_email, x.from_name, x.reply_to, x.dedicated_ip_pool, x.validation_status, x.channel_config_id
+      from email_sender_identities x
+      where m.channel = 'email' and x.tenant_id = m.tenant_id and (x.id = m.sender_identity_id or m.sender_identity_id is null and x.is_default)
+    ) s on true
+    left join lateral (
+      select x.id, x.provider, x.status, x.settings, x.api_credentials from channel_configs x
+      where x.tenant_id = m.tenant_id and x.channel = m.channel and x.id = coalesce(m.channel_config_id, s.channel_config_id, x.id)
+      order by x.status = 'active' desc, x.status = 'degraded' desc, x.id limit 1
+    ) cc on true
+    order by m.run_at, m.id`.execute(ctx.db);
+  return rows;
+}
+
+/** What is known about addresses rather than about one message. Keys are `channel address`. */
+export interface AddressFacts {
+  readonly suppressions: ReadonlyMap<string, { readonly reason: SuppressionReason; readonly since: Date }>;
+  readonly dnc: ReadonlySet<string>;
+  readonly consents: ReadonlySet<string>;
+  /** Mutable: a message let through counts for the next one to the same address. */
+  readonly recentSends: Map<string, Date[]>;
+}
+
+export const addressKey = (channel: string, address: string): string => `${channel} ${address}`;
+
+export async function addressFacts(ctx: TxContext, candidates: readonly Candidate[]): Promise<AddressFacts> {
+  const channels = candidates.map((row) => row.channel);
+  const keys = candidates.map((row) => row.suppression_key);
+  const { rows: suppressed } = await sql<{
+    channel: string;
+    address: string;
+    reason: SuppressionReason;
+    suppressed_at: Date;
+  }>`
+    select s.channel, s.address, s.reason, s.suppressed_at from communication_suppressions s
+    join (select distinct * from unnest(${channels}::text[], ${keys}::text[]) u(channel, address)) u using (channel, address)
+    where s.tenant_id = ${ctx.tenantId} and s.released_at is null`.execute(ctx.db);
+  const phones = candidates.filter((row) => row.channel !== "email").map((row) => row.to_address);
+  const { rows: listed } =
+    phones.length === 0
+      ? { rows: [] }
+      : await sql<{ phone_number: string }>`
+    select d.phone_number from dnc_list d
+    where d.organization_id = ${ctx.organizationId} and d.phone_number = any(${phones}) and d.lifted_at is null`.execute(
+          ctx.db,
+        );
+  const { rows: consented } = await sql<{ channel: string; address: string }>`
+    select distinct c.channel, c.address from consents c
+    join (select distinct * from unnest(${channels}::text[], ${candidates.map((row) => row.to_address)}::text[]) u(channel, address)) u using (channel, address)
+    where c.tenant_id = ${ctx.tenantId} and c.revoked_at is null and c.granted_at <= ${ctx.now}`.execute(ctx.db);
+  const window = Math.max(86_400, ...candidates.flatMap((row) => capsFor(row).map((cap) => cap.windowSeconds)));
+  const { rows: sends } = await sql<{ channel: string; suppression_key: string; at: Date }>`
+    select m.channel, m.suppression_key, coalesce(m.sent_at, m.updated_at) as at from outbound_messages m
+    join (select distinct * from unnest(${channels}::text[], ${keys}::text[]) u(channel, suppression_key)) u using (channel, suppression_key)
+    where m.tenant_id = ${ctx.tenantId}
+      and (m.sent_at > ${ctx.now}::timestamptz - make_interval(secs => ${window}) or m.status in ('sending', 'ambiguous'))`.execute(
+    ctx.db,
+  );
+  const recentSends = new Map<string, Date[]>();
+  for (const row of sends) push(recentSends, addressKey(row.channel, row.suppression_key), row.at);
+  return {
+    suppressions: new Map(
+      suppressed.map((row) => [addressKey(row.channel, row.address), { reason: row.reason, since: row.suppressed_at }]),
+    ),
+    dnc: new Set(listed.map((row) => row.phone_number)),
+    consents: new Set(consented.map((row) => addressKey(row.channel, row.address))),
+    recentSends,
+  };
+}
+
+/** The tenant's own caps on this message's channel. */
+const capsFor = (row: Candidate): readonly Cap[] =>
+  (row.tenant_settings.frequencyCaps ?? []).filter((cap) => cap.channel === undefined || cap.channel === row.channel);
+
+export function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
+  const list = map.get(key);
+  if (list) list.push(value);
+  else map.set(key, [value]);
+}
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+
+/** Where the recipient may be, by everything the contact and the address say. */
+export function evidenceOf(
+  contact: Readonly<Record<string, unknown>> | null,
+  channel: Channel,
+  address: string,
+  settings: TenantSettings,
+) {
+  return zoneEvidence({
+    contactZone: text(contact?.["time_zone"]),
+    postalCode: text(contact?.["postal_code"]),
+    state: text(contact?.["state"]),
+    country: text(contact?.["country"]) ?? settings.defaultCountry,
+    phone: channel === "email" ? text(contact?.["primary_phone"]) : address,
+  });
+}
+
+/** The gate's facts for one candidate. @param renderProblem why the content cannot be made, or null */
+export function gateFacts(
+  candidate: Candidate,
+  known: AddressFacts,
+  spec: SendSpec,
+  renderProblem: string | null,
+): GateFacts {
+  const key = addressKey(candidate.channel, candidate.suppression_key);
+  const settings = candidate.tenant_settings;
+  const { lead, message_class: messageClass, channel } = candidate;
+  const marketing = messageClass === "marketing";
+  return {
+    channel,
+    messageClass,
+    expiresAt: candidate.expires_at,
+    tenantStatus: candidate.tenant_status,
+    campaignStatus: candidate.campaign_status,
+    enrollmentStatus: candidate.enrollment_status,
+    lead: lead && { status: String(lead["status"]), deleted: lead["deleted_at"] !== null },
+    suppression: known.suppressions.get(key) ?? null,
+    onDncList: known.dnc.has(candidate.to_address),
+    hasConsent: known.consents.has(addressKey(channel, candidate.to_address)),
+    consentRequired: marketing && channel !== "email" && settings.requireSmsConsent !== false,
+    addressStatus: candidate.address_status ?? "active",
+    senderVerified: channel !== "email" || candidate.sender?.validation_status === "verified",
+    channelStatus: candidate.channel_config?.status ?? null,
+    postalAddress: settings.postalAddress ?? null,
+    renderProblem,
+    where: evidenceOf(candidate.contact, channel, candidate.to_address, settings),
+    hours: {
+      strictness: settings.strictness,
+      tenantQuietHours: settings.quietHours as QuietHours | undefined,
+      planQuietHours: spec.planQuietHours,
+      nodeWindow: spec.nodeWindow,
+      fallbackZone: settings.holdUnknownZone === false ? (spec.timeZone ?? settings.timeZone) : undefined,
+    },
+    recentSends: known.recentSends.get(key) ?? [],
+    tenantCaps: capsFor(candidate),
+  };
+}

@@ -1,0 +1,197 @@
+/**
+ * The gate: may this message leave now? One pure function of the facts, used by the live send, by the simulation and by `explain`,
+ * which is why the three agree.
+ *
+ * Invariant: every rule can only say no, in a fixed order; a message that leaves has passed all of them. An answer of no is a value
+ * with the rule that said it and the facts it was based on.
+ */
+import {
+  allowedAt,
+  type Cap,
+  capFor,
+  channelClass,
+  frequencyCap,
+  type QuietFacts,
+  RULESET_VERSION,
+  type ZoneEvidence,
+} from "../compliance/index.ts";
+import type { Channel, GateReason, MessageStatus, SuppressionReason } from "../kernel/index.ts";
+
+/** How long a hold without a known end waits before it is looked at again. */
+export const recheckSeconds = 900;
+
+export interface GateFacts {
+  readonly channel: Channel;
+  readonly messageClass: "marketing" | "transactional";
+  readonly expiresAt: Date;
+  readonly tenantStatus: "active" | "suspended";
+  /** null: the message belongs to no campaign. */
+  readonly campaignStatus: string | null;
+  readonly enrollmentStatus: string | null;
+  readonly lead: { readonly status: string; readonly deleted: boolean } | null;
+  readonly suppression: { readonly reason: SuppressionReason; readonly since: Date } | null;
+  readonly onDncList: boolean;
+  /** Of the address on this channel, in force now. */
+  readonly hasConsent: boolean;
+  /** Cold e-mail is lawful without opt-in where the tenant operates; text messages never are. */
+  readonly consentRequired: boolean;
+  readonly addressStatus: "active" | "invalid" | "bounced";
+  readonly senderVerified: boolean;
+  /** null: the tenant has no account for this channel. */
+  readonly channelStatus: "active" | "degraded" | "disabled" | null;
+  readonly postalAddress: string | null;
+  /** Why the text cannot be made, or null when it can. */
+  readonly renderProblem: string | null;
+  readonly where: ZoneEvidence;
+  readonly hours: Pick<
+    QuietFacts,
+    "strictness" | "tenantQuietHours" | "planQuietHours" | "nodeWindow" | "fallbackZone"
+  >;
+  /** Accepted, being sent and ambiguous messages of at least the last 24 hours to this address on this channel, by any campaign. */
+  readonly recentSends: readonly Date[];
+  /** The tenant's own caps on this channel; the law's applies besides. */
+  readonly tenantCaps: readonly Cap[];
+}
+
+/** An end that is not a send. */
+export type GateEnd = Extract<MessageStatus, "suppressed" | "cancelled" | "failed" | "expired">;
+
+export type Verdict =
+  | { readonly kind: "send"; readonly facts: DecisionFacts }
+  | {
+      readonly kind: "hold";
+      readonly reason: GateReason;
+      readonly until: Date;
+      readonly detail: string;
+      readonly facts: DecisionFacts;
+    }
+  | {
+      readonly kind: "end";
+      readonly status: GateEnd;
+      readonly reason: GateReason;
+      readonly detail: string;
+      readonly facts: DecisionFacts;
+    };
+
+/** What is stored with every decision: enough to defend it later. */
+export interface DecisionFacts {
+  readonly at: string;
+  readonly ruleset: string;
+  readonly zones: readonly string[];
+  readonly rule?: string;
+  readonly slot?: string;
+}
+
+type Answer =
+  | { readonly end: GateEnd; readonly reason: GateReason; readonly detail: string }
+  | { readonly hold: GateReason; readonly until: Date | null; readonly detail: string; readonly rule?: string }
+  | null;
+
+type Check = (facts: GateFacts, now: Date) => Answer;
+
+const hold = (reason: GateReason, detail: string, until: Date | null = null): Answer => ({
+  hold: reason,
+  until,
+  detail,
+});
+const end = (status: GateEnd, reason: GateReason, detail: string): Answer => ({ end: status, reason, detail });
+
+/** In this order: what can never change comes first, so that nothing is held that is already over. */
+const checks: readonly Check[] = [
+  (f, now) =>
+    now >= f.expiresAt ? end("expired", "expired", `was not sent before ${f.expiresAt.toISOString()}`) : null,
+  (f) => {
+    if (f.enrollmentStatus === null || f.enrollmentStatus === "active") return null;
+    return f.enrollmentStatus === "paused"
+      ? hold("enrollment_not_active", "the enrollment is paused")
+      : end("cancelled", "enrollment_not_active", `the enrollment is ${f.enrollmentStatus}`);
+  },
+  (f) => {
+    if (f.campaignStatus === null || f.campaignStatus === "active") return null;
+    return f.campaignStatus === "paused" || f.campaignStatus === "draft"
+      ? hold("campaign_not_active", `the campaign is ${f.campaignStatus}`)
+      : end("cancelled", "campaign_not_active", `the campaign is ${f.campaignStatus}`);
+  },
+  (f) => {
+    if (f.lead === null) return null;
+    if (f.lead.deleted) return end("cancelled", "lead_unavailable", "the lead was deleted");
+    return f.lead.status === "dnc" ? end("suppressed", "lead_unavailable", "the lead's status is dnc") : null;
+  },
+  (f) =>
+    f.suppression
+      ? end("suppressed", "suppressed", `${f.suppression.reason} since ${f.suppression.since.toISOString()}`)
+      : null,
+  (f) => (f.onDncList ? end("suppressed", "dnc", "the number is on the organization's do-not-call list") : null),
+  (f) => (f.addressStatus === "active" ? null : end("failed", "address_invalid", `the address is ${f.addressStatus}`)),
+  (f) =>
+    f.consentRequired && !f.hasConsent
+      ? end("suppressed", "no_consent", "no consent is on record for marketing on this channel")
+      : null,
+  (f) => (f.tenantStatus === "active" ? null : hold("tenant_suspended", "the tenant is suspended")),
+  (f) => {
+    if (f.channelStatus === "active") return null;
+    return f.channelStatus === "degraded"
+      ? hold("credentials", "the provider refuses this account; see the channel's status_reason")
+      : hold("channel_unavailable", `no active account for ${f.channel}`);
+  },
+  (f) => (f.senderVerified ? null : hold("sender_unverified", "the sender identity is not verified")),
+  (f) =>
+    f.channel === "email" && f.messageClass === "marketing" && !f.postalAddress
+      ? hold("postal_address_missing", "set the tenant's postalAddress; marketing e-mail must carry one")
+      : null,
+  (f) => (f.renderProblem === null ? null : hold("render_failed", f.renderProblem)),
+  (f, now) => {
+    const verdict = allowedAt(quietFacts(f), now);
+    return verdict.allowed
+      ? null
+      : {
+          hold: verdict.reason,
+          until: verdict.until,
+          detail: `${verdict.rule}${verdict.zone ? ` in ${verdict.zone}` : ""}`,
+          rule: verdict.rule,
+        };
+  },
+  (f, now) => {
+    const law =
+      f.messageClass === "marketing"
+        ? capFor(f.where, channelClass(f.channel), f.hours.strictness ?? "strict", now.getTime())
+        : null;
+    for (const cap of [law, ...f.tenantCaps]) {
+      if (!cap) continue;
+      const verdict = frequencyCap(f.recentSends, cap.count, cap.windowSeconds, now);
+      if (!verdict.allowed) {
+        return hold("frequency_cap", `${cap.count} per ${cap.windowSeconds / 3600} h to one address`, verdict.until);
+      }
+    }
+    return null;
+  },
+];
+
+export const quietFacts = (facts: GateFacts): QuietFacts => ({
+  channel: facts.channel,
+  purpose: facts.messageClass,
+  where: facts.where,
+  ...facts.hours,
+});
+
+/** Rate limits are not among the facts: what passes here is then given a slot (`rate.ts`), in the order of `run_at`. */
+export function decide(facts: GateFacts, now: Date): Verdict {
+  const seen: DecisionFacts = { at: now.toISOString(), ruleset: RULESET_VERSION, zones: facts.where.zones };
+  for (const check of checks) {
+    const answer = check(facts, now);
+    if (answer === null) continue;
+    if ("end" in answer) {
+      return { kind: "end", status: answer.end, reason: answer.reason, detail: answer.detail, facts: seen };
+    }
+    const recheck = new Date(now.getTime() + recheckSeconds * 1000);
+    const until = answer.until ?? recheck;
+    return {
+      kind: "hold",
+      reason: answer.hold,
+      until: until < facts.expiresAt ? until : facts.expiresAt,
+      detail: answer.detail,
+      facts: answer.rule === undefined ? seen : { ...seen, rule: answer.rule },
+    };
+  }
+  return { kind: "send", facts: seen };
+}

@@ -1,0 +1,24 @@
+/**
+ * Messages: the outbox and everything that decides whether something is sent. `outbound_messages` is the only thing that decides;
+ * there is no other way out.
+ */
+export { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs, variablesOf } from "./claim.ts";
+export { type Composed, type ContentSource, compose } from "./content.ts";
+export { type DeliverDeps, type DeliverReport, deliver } from "./deliver.ts";
+export {
+  type AddressFacts,
+  addressFacts,
+  addressKey,
+  type Candidate,
+  evidenceOf,
+  gateFacts,
+  type SendSpec,
+} from "./facts.ts";
+export { type DecisionFacts, decide, type GateFacts, quietFacts, recheckSeconds, type Verdict } from "./gate.ts";
+export { appliedTo, type LimitRow, type RateSubject } from "./limits.ts";
+export { type Link, type LinkKind, linkUrl, readLink, signLink, trackedLinkId } from "./links.ts";
+export { cancelUnsent, enqueue, type NewMessage, type NotQueued } from "./outbox.ts";
+export type { CampaignPort, EnrollmentNews } from "./ports.ts";
+export { type Applied, holdsSlot, type Limit, reserve, Usage } from "./rate.ts";
+export { type ReconcileDeps, type ReconcileReport, reconcile } from "./reconcile.ts";
+export { type CallOutcome, type CallResult, storeResults } from "./results.ts";

@@ -1,0 +1,180 @@
+/**
+ * The second transaction of a send: the results of a whole batch in one statement, guarded by generation.
+ *
+ * Invariant: a result is written only under the generation it was claimed with; a worker that comes back from the dead changes its own
+ * attempt row and nothing else. A webhook that was faster than the call's answer is never moved back.
+ */
+import { sql } from "kysely";
+import { backoffSeconds, type Context, type TxContext, transact } from "../kernel/index.ts";
+import type { SendOutcome } from "../ports/index.ts";
+import * as suppression from "../suppression/index.ts";
+import type { ClaimedMessage } from "./claim.ts";
+import type { CampaignPort, EnrollmentNews } from "./ports.ts";
+
+/** `abandoned`: the call did not begin, because it would have begun late. */
+export type CallOutcome = SendOutcome | { readonly kind: "abandoned" };
+
+export interface CallResult {
+  readonly message: ClaimedMessage;
+  readonly outcome: CallOutcome;
+}
+
+/** When an ambiguous message is looked at first: webhooks with its id arrive within minutes. */
+export const ambiguousFirstLookSeconds = 600;
+const deferredBackoff = { baseSeconds: 30, factor: 2, maxSeconds: 3600 };
+
+/** What a result makes of the message. */
+interface Written {
+  readonly status: "sent" | "failed" | "suppressed" | "queued" | "held" | "ambiguous";
+  readonly holdReason: string | null;
+  readonly error: string | null;
+  readonly waitSeconds: number;
+}
+
+function written(message: ClaimedMessage, outcome: CallOutcome): Written {
+  switch (outcome.kind) {
+    case "accepted":
+      return { status: "sent", holdReason: null, error: null, waitSeconds: 0 };
+    case "rejected": {
+      const error = `${outcome.code}: ${outcome.reason}`;
+      if (outcome.failure === "account") return { status: "held", holdReason: "credentials", error, waitSeconds: 900 };
+      if (outcome.failure === "suppress")
+        return { status: "suppressed", holdReason: "suppressed", error, waitSeconds: 0 };
+      return { status: "failed", holdReason: null, error, waitSeconds: 0 };
+    }
+    case "deferred":
+      return {
+        status: "queued",
+        holdReason: null,
+        error: `${outcome.code}: ${outcome.reason}`,
+        // Spread by attempt without randomness: rate limits and the provider's own word do the spreading.
+        waitSeconds: outcome.retryAfterSeconds ?? backoffSeconds(message.attempts, 1, deferredBackoff),
+      };
+    case "ambiguous":
+      return { status: "ambiguous", holdReason: null, error: outcome.reason, waitSeconds: ambiguousFirstLookSeconds };
+    case "abandoned":
+      return { status: "queued", holdReason: null, error: "the call did not begin in time", waitSeconds: 0 };
+  }
+}
+
+/** Stores the outcomes `[batch]` of one claim and tells the enrollments, in one transaction. */
+export async function storeResults(
+  ctx: Context,
+  campaigns: CampaignPort,
+  results: readonly CallResult[],
+): Promise<void> {
+  await transact(ctx, async (ctx) => {
+    await suppressRefused(ctx, results);
+    await lockEnrollments(ctx, results);
+    const held = new Set(await writeResults(ctx, results));
+    await degradeAccounts(ctx, results);
+    await markAddresses(ctx, results);
+    await campaigns.tell(
+      ctx,
+      results.flatMap((result) => news(ctx, result, held)),
+    );
+  });
+}
+
+/** The provider knows an opt-out that we do not: address locks come first, as everywhere. */
+async function suppressRefused(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
+  const refused = results.flatMap(({ message, outcome }) =>
+    outcome.kind === "rejected" && outcome.failure === "suppress"
+      ? [
+          {
+            channel: message.channel,
+            address: message.to,
+            reason: "provider" as const,
+            source: message.account.provider,
+            evidence: { code: outcome.code, message_id: message.id },
+          },
+        ]
+      : [],
+  );
+  if (refused.length > 0) await suppression.addMany(ctx, { entries: refused });
+}
+
+async function lockEnrollments(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
+  const ids = [
+    ...new Set(results.flatMap(({ message }) => (message.enrollmentId === null ? [] : [message.enrollmentId]))),
+  ];
+  if (ids.length === 0) return;
+  await sql`select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${ids}) order by id for update`.execute(
+    ctx.db,
+  );
+}
+
+/** @returns ids whose generation still held */
+async function writeResults(ctx: TxContext, results: readonly CallResult[]): Promise<string[]> {
+  const rows = results.map(({ message, outcome }) => ({
+    ...written(message, outcome),
+    id: message.id,
+    attemptId: message.attemptId,
+    generation: message.generation,
+    outcome: outcome.kind,
+    providerMessageId: outcome.kind === "accepted" ? outcome.providerMessageId : null,
+    code: outcome.kind === "rejected" || outcome.kind === "deferred" ? outcome.code : null,
+    reason: "reason" in outcome ? outcome.reason : null,
+  }));
+  await sql`
+    update send_attempts a
+    set outcome = r.outcome, provider_message_id = coalesce(a.provider_message_id, r.provider_message_id), code = r.code, reason = r.reason,
+        finished_at = ${ctx.now}
+    from unnest(${rows.map((r) => r.attemptId)}::text[], ${rows.map((r) => r.outcome)}::text[], ${rows.map((r) => r.providerMessageId)}::text[],
+      ${rows.map((r) => r.code)}::text[], ${rows.map((r) => r.reason)}::text[]) as r(id, outcome, provider_message_id, code, reason)
+    where a.tenant_id = ${ctx.tenantId} and a.id = r.id and a.resolved_by is null`.execute(ctx.db);
+  const { rows: held } = await sql<{ id: string }>`
+    update outbound_messages m
+    set status = case when m.status in ('sending', 'ambiguous') then r.status else m.status end,
+        hold_reason = r.hold_reason, last_error = r.error, lease_until = null,
+        run_at = ${ctx.now}::timestamptz + make_interval(secs => r.wait),
+        -- A call that was deferred or never begun costs no attempt.
+        attempts = case when r.outcome in ('deferred', 'abandoned') then m.attempts - 1 else m.attempts end,
+        provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
+        sent_at = case when r.status = 'sent' then coalesce(m.sent_at, ${ctx.now}) else m.sent_at end,
+        failed_at = case when r.status = 'failed' then ${ctx.now} else m.failed_at end
+    from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.generation)}::int[], ${rows.map((r) => r.status)}::text[],
+      ${rows.map((r) => r.holdReason)}::text[], ${rows.map((r) => r.error)}::text[], ${rows.map((r) => r.waitSeconds)}::float8[],
+      ${rows.map((r) => r.providerMessageId)}::text[], ${rows.map((r) => r.outcome)}::text[])
+      as r(id, generation, status, hold_reason, error, wait, provider_message_id, outcome)
+    where m.tenant_id = ${ctx.tenantId} and m.id = r.id and m.generation = r.generation
+      -- Ambiguous under the same generation is the same call: its own answer, late, is the best evidence there is.
+      and (m.status in ('sending', 'ambiguous') or r.status = 'sent')
+    returning m.id`.execute(ctx.db);
+  return held.map((row) => row.id);
+}
+
+/** Credentials that a provider refuses stop the account, not only the message: everything on it is held until somebody looks. */
+async function degradeAccounts(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
+  for (const { message, outcome } of results) {
+    if (outcome.kind !== "rejected" || outcome.failure !== "account") continue;
+    await ctx.db
+      .updateTable("channel_configs")
+      .set({ status: "degraded", status_reason: `${outcome.code}: ${outcome.reason}` })
+      .where("tenant_id", "=", ctx.tenantId)
+      .where("id", "=", message.account.id)
+      .where("status", "=", "active")
+      .execute();
+    return;
+  }
+}
+
+async function markAddresses(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
+  const bad = results.filter(({ outcome }) => outcome.kind === "rejected" && outcome.failure === "recipient");
+  if (bad.length === 0) return;
+  await sql`
+    update contact_channels c set status = 'invalid'
+    from unnest(${bad.map(({ message }) => message.channel)}::text[], ${bad.map(({ message }) => message.to)}::text[]) as r(channel, address)
+    where c.tenant_id = ${ctx.tenantId} and c.channel = r.channel and c.address = r.address and c.status = 'active'`.execute(
+    ctx.db,
+  );
+}
+
+function news(ctx: TxContext, { message, outcome }: CallResult, held: ReadonlySet<string>): EnrollmentNews[] {
+  if (message.enrollmentId === null || message.nodeId === null || !held.has(message.id)) return [];
+  const about = { enrollmentId: message.enrollmentId, nodeId: message.nodeId, at: ctx.now };
+  if (outcome.kind === "accepted") return [{ ...about, kind: "sent" }];
+  if (outcome.kind === "rejected" && outcome.failure !== "account")
+    return [{ ...about, kind: "failed", reason: outcome.code }];
+  return [];
+}

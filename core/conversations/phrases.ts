@@ -238,6 +238,7 @@ export const certain: readonly RegExp[] = [
 /** May be a no. */
 export const possible: readonly RegExp[] = [
   /^stop\b/,
+  /\b(rather not|prefer not to|please no more|^no more$|enough already)\b/,
   /^(\w+ ){0,3}stop$/,
   /\b(unsubscribe|unsubscribed|unsubscribing|unsubscription|opt out)\b/,
   /\b(remove|delete|take) (me|us|my)\b(?! (out (to|for)|to (lunch|dinner|the)|through|a while))/,

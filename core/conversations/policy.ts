@@ -214,7 +214,7 @@ const asksOrOther = (clause: string, raw: string): boolean =>
   /\b(my|our|his|her|their) (coworker|co worker|colleague|boss|husband|wife|assistant|team|customers?|clients?|mother|mom|dad|father|son|daughter|employee|employees|competitors?|vendor|partner)\b/.test(
     clause,
   ) ||
-  /\b(instead|rather|use (my|this|the) (other|new|work|personal)|until|next (week|month|year|quarter)|from the (thread|cc|meeting|invite|chain|call|thread|loop)|to my old|(him|her|them))\b/.test(
+  /\b(instead|rather|use (my|this|the) (other|new|work|personal)|until|next (week|month|year|quarter)|on (my|the) (office|work|home|other|personal|business)|from the (thread|cc|meeting|invite|chain|call|thread|loop)|to my old|(him|her|them))\b/.test(
     clause,
   ) ||
   (/\?/.test(raw) && /^(did|do|does|has|have|is|are|should|would|if|what|when|who)\b/.test(clause));

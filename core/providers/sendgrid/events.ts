@@ -130,8 +130,7 @@ function normalize(event: Known | Unknown, receivedAt: Date): ProviderEvent | nu
     type: isKnown(event) ? types[event.event] : "unknown",
     at: new Date(Math.min(milliseconds, receivedAt.getTime())),
     messageId: ownId.success ? ownId.data : null,
-    // The send was answered with the part before the first dot; filters append the rest.
-    providerMessageId: event.sg_message_id?.split(".", 1)[0]?.slice(0, 200) || null,
+    providerMessageId: providerIdOf(event),
     channel: "email",
     address: event.email === undefined ? null : normalizeEmail(event.email),
     machine:
@@ -154,6 +153,19 @@ function consequencesOf(event: Known): Pick<ProviderEvent, "bounce" | "failure">
   if (accused !== undefined) return { bounce: "soft", ...(accused === null ? {} : { failure: accused }) };
   // "blocked" is not on SendGrid's own bounce list and may be tried later.
   return event.type?.toLowerCase() === "blocked" ? { bounce: "soft" } : { bounce: "hard", failure: "recipient" };
+}
+
+/**
+ * The `X-Message-Id` of the send. `sg_message_id` has the names of SendGrid's own machines appended (`.filter…`, `.recvd…`); the id
+ * before them may hold dots itself. Late bounces come without it, but SendGrid builds the `smtp-id` of its own machines from it.
+ */
+function providerIdOf(event: Known | Unknown): string | null {
+  const { sg_message_id: long, "smtp-id": smtpId } = event;
+  const id =
+    long === undefined
+      ? /^<([^<>@\s]+)@[^<>@\s]*ismtpd[^<>@\s]*>$/.exec(smtpId ?? "")?.[1]
+      : (/^(.+?)\.(?:filter|recv)/.exec(long)?.[1] ?? long.split(".", 1)[0]);
+  return id?.slice(0, 200) || null;
 }
 
 /** `sg_event_id` is the same over retries. Old samples lack it: then the fact itself is the key. */

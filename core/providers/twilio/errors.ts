@@ -27,13 +27,13 @@ const table: readonly (readonly [TwilioVerdict, readonly number[]])[] = [
   // Opted out at Twilio, blocked by WhatsApp, or a known litigator: stop at once.
   ["suppress", [21610, 63014, 63033, 30640]],
   // Not a number, not a mobile, unknown to its carrier, or not on WhatsApp.
-  ["recipient", [21211, 21212, 21214, 21217, 21612, 21614, 21635, 30005, 30006, 63003, 63024]],
+  ["recipient", [21211, 21214, 21217, 21612, 21614, 21635, 30005, 30006, 63003, 63024]],
   ["soft", [30003]], // handset off or out of reach
   // Filtered by a carrier or by policy, or a body that cannot be sent.
   ["content", [21602, 21617, 30004, 30007, 30450, 63013, 63032]],
   ["request", [21604, 63016]], // 63016: outside WhatsApp's 24 h window, needs a template
-  // Credentials, permissions, senders and registrations: every further message would fail alike.
-  ["account", [20003, 20005, 21408, 21603, 21606, 21608, 21659, 21660, 21703, 21704, 30002, 30034, 63007]],
+  // Credentials, permissions, senders (21212: our own number is invalid) and registrations: every further message would fail alike.
+  ["account", [20003, 20005, 21212, 21408, 21603, 21606, 21608, 21659, 21660, 21703, 21704, 30002, 30034, 63007]],
 ];
 
 const verdicts = new Map(table.flatMap(([verdict, codes]) => codes.map((code) => [code, verdict] as const)));

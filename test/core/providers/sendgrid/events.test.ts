@@ -72,6 +72,21 @@ describe("one event", () => {
     });
   });
 
+  it.each([
+    [{ sg_message_id: "LRzXl_NHSt.filterdrecv-p3mdw1-756b745b58-kmzbl-18-5F5FC76C-9.0" }, "LRzXl_NHSt"],
+    [{ sg_message_id: "14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0" }, "14c5d75ce93.dfd.64b469"],
+    [{ sg_message_id: "abc.recvd-5c8d9-abc-1-60A6C1B2-4.0" }, "abc"],
+    [{ sg_message_id: "abc.canary.1" }, "abc"],
+    [{ sg_message_id: "abc" }, "abc"],
+    [{ sg_message_id: "" }, null],
+    [{ sg_message_id: undefined, "smtp-id": "<14c5d75ce93.dfd.64b469@ismtpd-555>" }, "14c5d75ce93.dfd.64b469"],
+    [{ sg_message_id: undefined, "smtp-id": "<wrfRR@ismtpd0006p1sjc2.sendgrid.net>" }, "wrfRR"],
+    [{ sg_message_id: undefined, "smtp-id": "<our.own@out.example>" }, null],
+    [{ sg_message_id: undefined }, null],
+  ])("with %j belongs to the send answered %j", async (fields, id) => {
+    expect((await one({ event: "bounce", ...fields }))?.providerMessageId).toBe(id);
+  });
+
   it.each(["omsg_1", "lead_01J00000000000000000000000", 42, null, "omsg_01J0000000000000000000000U'"])(
     "does not take %j for one of our ids",
     async (outrider_message_id) => {

@@ -95,6 +95,7 @@ describe("the outcome", () => {
     [30007, "content"],
     [21617, "content"],
     [63016, "request"],
+    [21212, "account"],
     [21408, "account"],
     [30034, "account"],
     [99999, "request"],

@@ -43,8 +43,6 @@ export interface LocalHostOptions {
   /** An existing PostgreSQL instead of the embedded one. */
   readonly databaseUrl?: string | undefined;
   readonly migrationUrl?: string | undefined;
-  /** Where the providers' APIs are answered instead of by the providers. */
-  readonly simulatorUrl?: string | undefined;
   /** The address under which links in messages are reached. Default: where this host listens. */
   readonly publicUrl?: string | undefined;
   readonly log?: Log;
@@ -150,7 +148,7 @@ async function assemble(options: LocalHostOptions, opened: Stack): Promise<Local
     }),
     blobs: s3Blobs({ client: aws.s3, bucket }),
     keys: cachedKeys(keys, { now: () => new Date() }),
-    ...providerAdapters({ baseUrl: options.simulatorUrl }),
+    ...providerAdapters,
     publicUrl: options.publicUrl ?? url,
     signingKeys: [keys.derive("links")],
     log,

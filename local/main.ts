@@ -1,15 +1,13 @@
 /** `npm start`: the whole system on this machine, until Ctrl-C. Exit codes: `local/failure.ts`. */
 import { createLog } from "../functions/lib/log.ts";
-import { readAccess, writeAccess } from "./access.ts";
 import { failureOf } from "./failure.ts";
-import { type LocalHost, startHost } from "./host.ts";
-import { provision } from "./provision.ts";
 import { readSettings } from "./settings.ts";
+import { type System, startSystem } from "./system.ts";
 
 /** A second Ctrl-C, or a stop that takes longer than this, ends the process at once: nothing acknowledged is lost by that. */
 const stopLimitMs = 8_000;
 
-function stopOn(signals: readonly NodeJS.Signals[], local: LocalHost): void {
+function stopOn(signals: readonly NodeJS.Signals[], system: System): void {
   let stopping = false;
   for (const signal of signals) {
     process.on(signal, () => {
@@ -17,7 +15,7 @@ function stopOn(signals: readonly NodeJS.Signals[], local: LocalHost): void {
       stopping = true;
       process.stderr.write("\nStopping …\n");
       setTimeout(() => process.exit(130), stopLimitMs).unref();
-      void local.stop().then(() => process.exit(0));
+      void system.stop().then(() => process.exit(0));
     });
   }
 }
@@ -30,21 +28,22 @@ async function main(): Promise<void> {
     level: "warn",
     now: () => new Date(),
   });
-  const local = await startHost({ ...settings, log });
-  stopOn(["SIGINT", "SIGTERM"], local);
-  const { tenantId, organizationId, apiKey, channels } = await provision(local, await readAccess(local.home));
-  await writeAccess(local.home, { baseUrl: local.url, apiKey, organizationId, tenantId, channels, simulatorUrl: null });
+  const system = await startSystem({ ...settings, log });
+  stopOn(["SIGINT", "SIGTERM"], system);
+  const { local, access } = system;
 
   const rows = [
     ["API", `${local.url}/v1`],
     ["OpenAPI", `${local.url}/openapi.json`],
-    ["API key", apiKey],
-    ["Tenant", tenantId],
+    ["API key", access.apiKey],
+    ["Tenant", access.tenantId],
+    ...Object.entries(access.channels).map(([provider, { webhookUrl }]) => [provider, webhookUrl]),
+    ["Simulator", access.simulatorUrl ?? "off: messages go to the real providers"],
     ["Home", local.home],
   ];
   const seconds = ((performance.now() - began) / 1_000).toFixed(1);
   console.log(`Outrider is up at ${local.url} after ${seconds} s. Ctrl-C stops it; everything is kept.`);
-  for (const [name, value] of rows) console.log(`  ${name?.padEnd(8)} ${value}`);
+  for (const [name, value] of rows) console.log(`  ${name?.padEnd(9)} ${value}`);
 }
 
 main().catch((error: unknown) => {

@@ -1,47 +1,114 @@
 /**
- * The demo tenant of a local system. Idempotent: every start calls it, only the first one makes anything, and an API key that is still
- * known is kept. Runs past row-level security, because it makes the tenant that row-level security needs.
+ * The demo tenant of a local system, with a channel for each provider the simulator plays. Idempotent: every start calls it, only the
+ * first one makes anything, and an API key that is still known is kept.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { sql } from "kysely";
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import type { Context } from "../core/kernel/context.ts";
+import {
+  authenticate,
+  createApiKey,
+  createChannel,
+  listChannels,
+  provision as makeTenant,
+  updateChannel,
+} from "../core/tenancy/index.ts";
 import type { LocalAccess } from "./access.ts";
 import type { LocalHost } from "./host.ts";
+import type { Simulator } from "./simulator/server.ts";
 
 export type Provisioned = Pick<LocalAccess, "organizationId" | "tenantId" | "apiKey" | "channels">;
+type Channels = LocalAccess["channels"];
 
-const slug = "demo";
+interface ChannelPlan {
+  readonly channel: "email" | "sms";
+  readonly credentials: Readonly<Record<string, unknown>>;
+  /** For local.json: what signs webhooks as this provider. */
+  readonly signing: Readonly<Record<string, unknown>>;
+}
 
-const hashOf = (key: string): Buffer => createHash("sha256").update(key).digest();
+/** Where the simulator keeps what it must not forget. */
+export const simulatorDirectory = (home: string): string => path.join(home, "simulator");
 
-/** @param known what an earlier start wrote down: the key itself is only there, the database has its hash */
-export async function provision({ owner }: LocalHost, known: LocalAccess | undefined): Promise<Provisioned> {
-  return owner.transaction().execute(async (tx) => {
-    // Two hosts on one database: the second waits here and finds what the first made.
-    await sql`select pg_advisory_xact_lock(hashtext('outrider local provisioning'))`.execute(tx);
-    const find = sql<{ tenant_id: string; organization_id: string; actor_id: string }>`
-      select t.id as tenant_id, t.organization_id, a.id as actor_id
-      from tenants t join actors a on a.tenant_id = t.id and a.type = 'system' where t.slug = ${slug} limit 1`;
-    const make = sql<{ tenant_id: string; organization_id: string; actor_id: string }>`
-      with o as (insert into organizations (name) values ('Demo organization') returning id),
-      t as (insert into tenants (organization_id, name, slug) select id, 'Demo', ${slug} from o returning id, organization_id),
-      a as (insert into actors (tenant_id, type, name) select id, 'system', 'demo' from t returning id)
-      select t.id as tenant_id, t.organization_id, a.id as actor_id from t, a`;
-    const found = (await find.execute(tx)).rows[0];
-    const row = found ?? (await make.execute(tx)).rows[0];
-    if (!row) throw new Error("the demo tenant could not be made");
-    const { tenant_id: tenantId, organization_id: organizationId, actor_id: actorId } = row;
+/** Accounts at the simulated providers. Secrets that an earlier start wrote down are kept. */
+async function plans(home: string, simulator: Simulator, known: Channels): Promise<Record<string, ChannelPlan>> {
+  const kept = (provider: string, name: string): string | undefined => {
+    const value = known[provider]?.signing[name];
+    return typeof value === "string" ? value : undefined;
+  };
+  const apiKey =
+    kept("sendgrid", "apiKey") ??
+    `SG.${randomBytes(16).toString("base64url")}.${randomBytes(32).toString("base64url")}`;
+  const accountSid = kept("twilio", "accountSid") ?? `AC${randomBytes(16).toString("hex")}`;
+  const authToken = kept("twilio", "authToken") ?? randomBytes(16).toString("hex");
+  const publicKey = simulator.publicKeys.sendgrid;
+  const privateKey = await readFile(path.join(simulatorDirectory(home), "sendgrid-key.pem"), "utf8");
+  return {
+    sendgrid: {
+      channel: "email",
+      credentials: { apiKey, apiBaseUrl: simulator.url, eventWebhookPublicKeys: [publicKey] },
+      signing: { scheme: "ecdsa-p256-sha256", publicKey, privateKey, apiKey },
+    },
+    twilio: {
+      channel: "sms",
+      credentials: { accountSid, authTokens: [authToken], apiBaseUrl: simulator.url },
+      signing: { scheme: "hmac-sha1", accountSid, authToken },
+    },
+  };
+}
 
-    const kept = known?.tenantId === tenantId ? known.apiKey : "";
-    const { rows: valid } = await sql`
-      select from api_keys where tenant_id = ${tenantId} and key_hash = ${hashOf(kept)} and revoked_at is null`.execute(
-      tx,
-    );
-    const apiKey = valid.length > 0 ? kept : `or_${randomBytes(24).toString("base64url")}`;
-    if (valid.length === 0) {
-      await sql`
-        insert into api_keys (tenant_id, actor_id, name, prefix, key_hash, scopes)
-        values (${tenantId}, ${actorId}, 'local', ${apiKey.slice(0, 7)}, ${hashOf(apiKey)}, array['*'])`.execute(tx);
-    }
-    return { organizationId, tenantId, apiKey, channels: known?.tenantId === tenantId ? known.channels : {} };
+/** Makes or refreshes the channels, and tells the simulator where their webhooks go. */
+async function connectChannels(ctx: Context, { host, home }: LocalHost, simulator: Simulator, known: Channels) {
+  const wanted = await plans(home, simulator, known);
+  const { data } = await listChannels(ctx, host, {});
+  const channels: Channels = {};
+  for (const [provider, { channel, credentials, signing }] of Object.entries(wanted)) {
+    const existing = data.find((one) => one.provider === provider && one.channel === channel);
+    // The simulator's address changes with every start, and it is part of the credentials.
+    const { id, webhookUrl } = existing
+      ? await updateChannel(ctx, host, { id: existing.id, credentials })
+      : await createChannel(ctx, host, {
+          channel,
+          provider: provider as "sendgrid" | "twilio",
+          name: "Simulator",
+          credentials,
+        });
+    channels[provider] = { id, webhookUrl, signing };
+  }
+  const urlOf = (provider: string) => channels[provider]?.webhookUrl ?? "";
+  simulator.setEndpoints({
+    sendgrid: { webhookUrl: urlOf("sendgrid"), apiKey: String(wanted["sendgrid"]?.signing["apiKey"]) },
+    twilio: {
+      webhookUrl: urlOf("twilio"),
+      accountSid: String(wanted["twilio"]?.signing["accountSid"]),
+      authToken: String(wanted["twilio"]?.signing["authToken"]),
+    },
   });
+  return channels;
+}
+
+/**
+ * @param simulator null: the providers are real, and the tenant's channels are the user's to make
+ * @param known what an earlier start wrote down: the API key itself is only there, the database has its hash
+ */
+export async function provision(
+  local: LocalHost,
+  simulator: Simulator | null,
+  known: LocalAccess | undefined,
+): Promise<Provisioned> {
+  const { host, owner } = local;
+  const made = await makeTenant(owner, {
+    organization: "Demo organization",
+    tenant: "Demo",
+    slug: "demo",
+    adminEmail: "admin@demo.example",
+  });
+  const { organizationId, tenantId, actorId } = made;
+  const ctx: Context = { ...host.contextFor(tenantId, "provision"), actor: { type: "user", id: actorId } };
+  const kept = known?.tenantId === tenantId ? known : undefined;
+  const valid = kept && (await authenticate(host.db, kept.apiKey)) ? kept.apiKey : undefined;
+  const apiKey = made.apiKey ?? valid ?? (await createApiKey(ctx, { name: "local", scopes: ["*"] })).apiKey;
+  const channels = simulator ? await connectChannels(ctx, local, simulator, kept?.channels ?? {}) : {};
+  return { organizationId, tenantId, apiKey, channels };
 }

@@ -12,6 +12,8 @@ import type { Context as Invocation } from "aws-lambda";
 import type { Kysely } from "kysely";
 import { connect, driverFor, useNeonDriver } from "../../core/db/connect.ts";
 import type { DB } from "../../core/db/types.gen.ts";
+import { sendgrid } from "../../core/providers/sendgrid/index.ts";
+import { twilio } from "../../core/providers/twilio/index.ts";
 import { createLog, type Log } from "./log.ts";
 
 /** Everything a handler may reach. Handlers take one; nobody imports one. */
@@ -129,15 +131,11 @@ export function parseSigningKeys(text: string): readonly [Uint8Array, ...Uint8Ar
   return [first, ...rest];
 }
 
-/**
- * The adapters of every provider, named here and nowhere else.
- * @param baseUrl where their APIs are answered instead of by the providers
- */
-export function providerAdapters(
-  _options: { readonly baseUrl?: string | undefined } = {},
-): Pick<Host, "senders" | "webhooks"> {
-  return { senders: {}, webhooks: {} };
-}
+/** The adapters of every provider, named here and nowhere else. Where a provider is reached is part of a channel's credentials. */
+export const providerAdapters: Pick<Host, "senders" | "webhooks"> = {
+  senders: { sendgrid, twilio },
+  webhooks: { sendgrid, twilio },
+};
 
 /** One host per process, built when the first invocation needs it. */
 export const hostFromEnvironment = once(async (): Promise<Host> => {
@@ -158,7 +156,7 @@ export const hostFromEnvironment = once(async (): Promise<Host> => {
     queue: sqs(environment),
     blobs: s3(environment),
     keys: cachedKeys(kms(environment), { now: () => new Date() }),
-    ...providerAdapters(),
+    ...providerAdapters,
     publicUrl: required(environment, "PUBLIC_URL").replace(/\/$/, ""),
     signingKeys: parseSigningKeys(Resource.SigningKeys.value),
     log,

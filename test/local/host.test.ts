@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { readAccess, writeAccess } from "../../local/access.ts";
 import { type LocalHost, startHost } from "../../local/host.ts";
 import { provision } from "../../local/provision.ts";
+import { startSystem } from "../../local/system.ts";
 import { testDatabase } from "../support/database.ts";
 
 const database = await testDatabase();
@@ -113,21 +114,43 @@ describe("a local host", () => {
 describe("provisioning", () => {
   test("makes the demo tenant once, and keeps its API key as long as it is known", async () => {
     const local = await start("provision");
-    const first = await provision(local, undefined);
+    const first = await provision(local, null, undefined);
     const access = { ...first, baseUrl: local.url, simulatorUrl: null };
     await writeAccess(local.home, access);
     expect(await readAccess(local.home)).toEqual(access);
     expect(statSync(path.join(local.home, "local.json")).mode & 0o777).toBe(0o600);
-    expect(await provision(local, await readAccess(local.home))).toEqual(first);
-    const fresh = await provision(local, undefined);
+    expect(await provision(local, null, await readAccess(local.home))).toEqual(first);
+    const fresh = await provision(local, null, undefined);
     expect(fresh.tenantId).toBe(first.tenantId);
     expect(fresh.apiKey).not.toBe(first.apiKey);
   });
 
   test("by two hosts at once makes one tenant", async () => {
     const local = await start("race");
-    const all = await Promise.all([provision(local, undefined), provision(local, undefined)]);
+    const all = await Promise.all([provision(local, null, undefined), provision(local, null, undefined)]);
     expect(new Set(all.map(({ tenantId }) => tenantId)).size).toBe(1);
+  });
+
+  test("connects a channel for each simulated provider, keeps it over restarts, and writes down what signs its webhooks", async () => {
+    const options = {
+      home: path.join(home, "system"),
+      databaseUrl: database.ownerUrl,
+      durable: false,
+      functions: folder,
+    };
+    const first = await startSystem(options);
+    await first.stop();
+    const second = await startSystem(options);
+    await second.stop();
+    const channels = second.access.channels;
+    expect(Object.keys(channels).sort()).toEqual(["sendgrid", "twilio"]);
+    for (const provider of ["sendgrid", "twilio"]) {
+      expect(channels[provider]?.id).toBe(first.access.channels[provider]?.id);
+      expect(channels[provider]?.signing).toEqual(first.access.channels[provider]?.signing);
+      expect(channels[provider]?.webhookUrl).toBe(`${second.local.url}/webhooks/${provider}/${channels[provider]?.id}`);
+    }
+    expect(second.access.apiKey).toBe(first.access.apiKey);
+    expect(await readAccess(second.local.home)).toEqual(second.access);
   });
 
   test("a local.json that cannot be read is as none", async () => {

@@ -66,7 +66,7 @@ describe.each([
   ...Object.values(topology.http),
   ...Object.values(topology.queues),
   ...Object.values(topology.schedules),
-])("functions/$file.ts", ({ file }) => {
+])("functions/$file", ({ file }) => {
   test("exports what AWS calls and what the local host calls", async () => {
     const source: unknown = await import(path.join(functions, `${file}.ts`));
     expect(source).toMatchObject({ handler: expect.any(Function), define: expect.any(Function) });

@@ -1,6 +1,6 @@
 /** Every rule bites: each of these mistakes, planted while the stack is compiled, is refused. The tree itself is never touched. */
 import { expect, test } from "vitest";
-import { violations } from "../../infra/rules.ts";
+import { bundleBudgetBytes, violations } from "../../infra/rules.ts";
 import { synth } from "../../infra/synth.ts";
 
 const stack = "infra/stack.ts";
@@ -92,4 +92,10 @@ test.each<[string, string, string, string, RegExp]>([
   ["a handler that is not exported", stack, "}.handler`", "}.handle`", /does not export handle/],
 ])("%s is no graph at all", (_what, file, from, to, message) => {
   expect(() => synth({ edits: [{ file, from, to }] })).toThrow(message);
+});
+
+test("a bundle over its budget", () => {
+  const bytes = bundleBudgetBytes + 1;
+  const builds = [{ functionId: "f", file: "functions/f.ts", links: [], bytes }];
+  expect(violations({ resources: [], builds })).toEqual([`bundle-budget: f: ${bytes} bytes`]);
 });

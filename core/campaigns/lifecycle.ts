@@ -1,0 +1,159 @@
+/**
+ * draft → active → paused ⇄ active → completed or stopped. Whoever moves enrollments holds the campaign's lock shared; these commands take
+ * it alone, so that nothing starts after a pause has committed.
+ */
+import { sql } from "kysely";
+import * as z from "zod";
+import { type CampaignStatus, command, idOf, type TxContext } from "../kernel/index.ts";
+import { actionKey } from "./fold.ts";
+import { type Campaign, errors, getCampaign, lock, logCampaign } from "./manage.ts";
+import { planVersions } from "./versions.ts";
+
+const ById = z.object({ id: idOf("campaign"), reason: z.string().max(500).optional() });
+
+/** From which states each is reached. */
+const legal: Readonly<Record<Exclude<CampaignStatus, "draft">, readonly CampaignStatus[]>> = {
+  active: ["draft", "paused"],
+  paused: ["active"],
+  completed: ["active", "paused"],
+  stopped: ["draft", "active", "paused"],
+};
+
+async function move(
+  ctx: TxContext,
+  id: string,
+  to: Exclude<CampaignStatus, "draft">,
+  reason: string,
+): Promise<CampaignStatus> {
+  const { status: from } = await lock(ctx, id);
+  if (!legal[to].includes(from)) throw errors.illegal(from, to);
+  await ctx.db
+    .updateTable("marketing.campaigns")
+    .set({
+      status: to,
+      ...(to === "active" && from === "draft" && { started_at: ctx.now }),
+      ...((to === "stopped" || to === "completed") && { ended_at: ctx.now }),
+    })
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("campaign_id", "=", id)
+    .execute();
+  await logCampaign(ctx, id, from, to, reason);
+  return from;
+}
+
+/** Starts everybody who is enrolled; who enrolls later starts at once. */
+export const activate = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
+  const { planVersionId } = await getCampaign(ctx, { id });
+  if (planVersionId === null) throw errors.noPlan(id);
+  await move(ctx, id, "active", reason ?? "activated");
+  await releaseActions(ctx, id);
+  await startDrafts(ctx, id);
+  return getCampaign(ctx, { id });
+});
+
+/** Nothing of this campaign starts after this has committed; what a provider already has is on its way. */
+export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
+  await move(ctx, id, "paused", reason ?? "paused");
+  await sql`
+    update scheduled_actions set paused_run_at = run_at, run_at = 'infinity'
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status = 'pending' and paused_run_at is null`.execute(
+    ctx.db,
+  );
+  await sql`
+    update outbound_messages set status = 'held', hold_reason = 'campaign_not_active', last_error = 'the campaign is paused'
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('queued', 'held')`.execute(ctx.db);
+  return getCampaign(ctx, { id });
+});
+
+/** Goes on where it was: overdue actions and messages are due now, and pass every check again. */
+export const resume = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
+  await move(ctx, id, "active", reason ?? "resumed");
+  await releaseActions(ctx, id);
+  await startDrafts(ctx, id);
+  const { rows } = await sql<{ id: string }>`
+    update outbound_messages set status = 'queued', hold_reason = null, run_at = ${ctx.now}
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status = 'held' and hold_reason = 'campaign_not_active'
+    returning id`.execute(ctx.db);
+  if (rows.length > 0)
+    ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.slice(0, 10_000).map((row) => row.id) });
+  return getCampaign(ctx, { id });
+});
+
+/** For good. Everybody on the way is stopped, everything unsent is cancelled. */
+export const stop = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
+  await move(ctx, id, "stopped", reason ?? "stopped");
+  await sql`
+    update scheduled_actions set status = 'cancelled', completed_at = ${ctx.now}
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status = 'pending'`.execute(ctx.db);
+  await sql`
+    update outbound_messages set status = 'cancelled', hold_reason = 'campaign_not_active', last_error = 'the campaign was stopped'
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('queued', 'held')`.execute(ctx.db);
+  await sql`
+    with stopped as (
+      update contact_campaigns e
+      set status = 'stopped', exit_reason = 'campaign_stopped', completed_at = ${ctx.now},
+          state = case when e.state ? 'key' then e.state || '{"status": "stopped", "exitReason": "campaign_stopped"}' else e.state end
+      from (select x.tenant_id, x.id, x.status from contact_campaigns x
+            where x.tenant_id = ${ctx.tenantId} and x.campaign_id = ${id} and x.status in ('draft', 'active', 'paused') order by x.id for update) o
+      where e.tenant_id = o.tenant_id and e.id = o.id
+      returning e.id, o.status as from_status, e.current_node_id, e.correlation_id
+    )
+    insert into campaign_transitions (tenant_id, id, campaign_id, contact_campaign_id, from_status, to_status, from_node_id, to_node_id, reason,
+      triggered_by, correlation_id, created_at, updated_at)
+    select ${ctx.tenantId}, make_id('ctr', ulid_time(${ctx.now}), row_number() over (order by s.id)), ${id}, s.id, s.from_status, 'stopped',
+      s.current_node_id, s.current_node_id, 'campaign_stopped', ${`${ctx.actor.type}:${ctx.actor.id}`}, s.correlation_id, ${ctx.now}, ${ctx.now}
+    from stopped s`.execute(ctx.db);
+  return getCampaign(ctx, { id });
+});
+
+async function releaseActions(ctx: TxContext, campaignId: string): Promise<void> {
+  const { rows } = await sql<{ id: string; due: boolean }>`
+    update scheduled_actions set run_at = paused_run_at, paused_run_at = null
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and status = 'pending' and paused_run_at is not null
+    returning id, run_at <= ${ctx.now} as due`.execute(ctx.db);
+  ringDue(
+    ctx,
+    rows.filter((row) => row.due).map((row) => row.id),
+  );
+}
+
+/** Gives every enrollment that has not begun its first action. */
+export async function startDrafts(ctx: TxContext, campaignId: string): Promise<void> {
+  const { rows: drafts } = await sql<{ id: string; plan_version_id: string }>`
+    update contact_campaigns set status = 'active', started_at = ${ctx.now}
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and status = 'draft'
+    returning id, plan_version_id`.execute(ctx.db);
+  if (drafts.length === 0) return;
+  const plans = await planVersions(
+    ctx,
+    drafts.map((row) => row.plan_version_id),
+  );
+  const rows = drafts
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+    .flatMap(({ id, plan_version_id }) => {
+      const start = plans.get(plan_version_id)?.plan.start;
+      return start === undefined
+        ? []
+        : [{ id, start, key: actionKey(id, { action: "node", nodeId: start, watch: null }) }];
+    });
+  const { rows: scheduled } = await sql<{ id: string }>`
+    insert into scheduled_actions (tenant_id, id, campaign_id, contact_campaign_id, action_type, node_id, run_at, idempotency_key, correlation_id,
+      created_at, updated_at)
+    select ${ctx.tenantId}, make_id('sact', ulid_time(${ctx.now}), r.n), ${campaignId}, r.id, 'node', r.start, ${ctx.now}, r.key, ${ctx.correlationId},
+      ${ctx.now}, ${ctx.now}
+    from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.start)}::text[], ${rows.map((r) => r.key)}::text[])
+      with ordinality as r(id, start, key, n)
+    on conflict (tenant_id, idempotency_key) do nothing
+    returning id`.execute(ctx.db);
+  ringDue(
+    ctx,
+    scheduled.map((row) => row.id),
+  );
+}
+
+/** The first of many are rung for at once; the sweep rings for the rest as fast as they can be worked on. */
+const maxRung = 10_000;
+
+function ringDue(ctx: TxContext, ids: readonly string[]): void {
+  if (ids.length > 0) ctx.bells.push({ kind: "actions", tenantId: ctx.tenantId, ids: ids.slice(0, maxRung) });
+}

@@ -1,0 +1,71 @@
+/** Moving contacts who are on their way to another version of the plan: explicit, with a map of nodes, never sending anything twice. */
+import { sql } from "kysely";
+import * as z from "zod";
+import { command, idOf } from "../kernel/index.ts";
+import { lockWalkers } from "./apply.ts";
+import { Net } from "./fold.ts";
+import { errors, getCampaign } from "./manage.ts";
+import { migrateState } from "./migrate.ts";
+import { initialState } from "./state.ts";
+import { planVersions } from "./versions.ts";
+import { writeNets } from "./write.ts";
+
+/** Enrollments moved in one call. */
+const maxMoved = 5_000;
+
+export interface MigrationReport {
+  readonly migrated: number;
+  /** Paused with `needs_mapping`: the node they stand on has no counterpart in the map. They keep their old version. */
+  readonly needMapping: readonly { readonly enrollmentId: string; readonly problem: string }[];
+  /** More are left; call again. */
+  readonly more: boolean;
+}
+
+/** Moves everybody still on an older version of the campaign's plan to its current one. */
+export const migrateEnrollments = command(
+  z.strictObject({
+    campaignId: idOf("campaign"),
+    /** Old node id → new node id; nodes that keep their id need no entry. */
+    nodeMap: z.record(z.string(), z.string()).default({}),
+  }),
+  async (ctx, { campaignId, nodeMap }): Promise<MigrationReport> => {
+    const { planVersionId } = await getCampaign(ctx, { id: campaignId });
+    if (planVersionId === null) throw errors.noPlan(campaignId);
+    const { rows } = await sql<{ id: string }>`
+      select id from contact_campaigns
+      where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and plan_version_id <> ${planVersionId}
+        and status in ('draft', 'active', 'paused') and coalesce(exit_reason, '') <> 'needs_mapping'
+      order by id limit ${maxMoved + 1}`.execute(ctx.db);
+    const walkers = await lockWalkers(
+      ctx,
+      rows.slice(0, maxMoved).map((row) => row.id),
+    );
+    const plans = await planVersions(ctx, [planVersionId, ...walkers.map((walker) => walker.plan_version_id)]);
+    const target = plans.get(planVersionId);
+    if (!target) throw errors.noPlan(campaignId);
+    const needMapping: { enrollmentId: string; problem: string }[] = [];
+    const moved: string[] = [];
+    const changed = walkers.flatMap((walker) => {
+      const from = plans.get(walker.plan_version_id);
+      if (!from) return [];
+      const state = walker.state.key === undefined ? initialState(walker.contact_id) : walker.state;
+      const { problem, ...result } = migrateState(from.plan, target.plan, state, nodeMap, ctx.now);
+      if (problem === undefined) moved.push(walker.id);
+      else needMapping.push({ enrollmentId: walker.id, problem });
+      const net = new Net(walker.id, state);
+      net.add(result.state, result.effects);
+      // A walk that has not begun only changes its version.
+      return walker.status === "draft" ? [] : [{ walker, net }];
+    });
+    await writeNets(ctx, changed);
+    if (moved.length > 0) {
+      await ctx.db
+        .updateTable("contact_campaigns")
+        .set({ plan_version_id: planVersionId, plan_hash: target.hash })
+        .where("tenant_id", "=", ctx.tenantId)
+        .where("id", "in", moved)
+        .execute();
+    }
+    return { migrated: moved.length, needMapping, more: rows.length > maxMoved };
+  },
+);

@@ -4,7 +4,7 @@
  */
 import { createCipheriv } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import path from "node:path";
 import * as esbuild from "esbuild";
 import type { Build } from "./graph.ts";
@@ -104,7 +104,7 @@ export async function rpcServer(options: RpcOptions): Promise<Server> {
     "Runtime.AddTarget": () => true,
     "Runtime.Build": (input: BuildRequest) => build(options, input),
   };
-  const server = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const call = JSON.parse(Buffer.concat(chunks).toString("utf8")) as {
@@ -116,6 +116,9 @@ export async function rpcServer(options: RpcOptions): Promise<Server> {
       ? { result: await method(call.params[0]) }
       : { error: `rpc: can't find method ${call.method}` };
     response.setHeader("content-type", "application/json").end(JSON.stringify(answer));
+  };
+  const server = createServer((request, response) => {
+    serve(request, response).catch((error: unknown) => response.end(JSON.stringify({ error: String(error) })));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return server;

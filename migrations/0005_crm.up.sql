@@ -209,10 +209,11 @@ create table segments (
   counted_at   timestamptz,
   created_at   timestamptz not null default app_now(),
   updated_at   timestamptz not null default app_now(),
+  deleted_at   timestamptz,
   primary key (tenant_id, id),
-  unique (tenant_id, name),
   foreign key (tenant_id, user_id) references actors (tenant_id, id) on delete set null (user_id)
 );
+create unique index segments_name_unique on segments (tenant_id, name) where deleted_at is null;
 select protect('segments', 'select, insert, update');
 
 create table lead_source_costs (
@@ -242,9 +243,13 @@ create function current_trigger_type() returns text language sql stable as $$
 $$;
 
 create function record_lead_insert() returns trigger language plpgsql security definer set search_path = pg_catalog, public as $$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  made_by text := current_trigger_type();
 begin
-  insert into lead_status_history (tenant_id, lead_id, from_status, to_status, trigger_type, stage_order)
-  select tenant_id, id, null, status, current_trigger_type(), lead_stage_order(status) from new_rows;
+  insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
+  select tenant_id, make_id('lsh', t, row_number() over ()), id, null, status, made_by, lead_stage_order(status), at from new_rows;
   return null;
 end $$;
 create trigger record_insert after insert on leads

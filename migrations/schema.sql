@@ -1314,12 +1314,13 @@ table public.segments owner outrider_owner (
   counted_at timestamp with time zone
   created_at timestamp with time zone not null default app_now()
   updated_at timestamp with time zone not null default app_now()
+  deleted_at timestamp with time zone
   constraint segments_pkey PRIMARY KEY (tenant_id, id)
-  constraint segments_tenant_id_name_key UNIQUE (tenant_id, name)
   constraint segments_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint segments_tenant_id_user_id_fkey FOREIGN KEY (tenant_id, user_id) REFERENCES actors(tenant_id, id) ON DELETE SET NULL (user_id)
   constraint segments_id_check CHECK (starts_with(id, 'seg_'::text))
 );
+CREATE UNIQUE INDEX segments_name_unique ON public.segments USING btree (tenant_id, name) WHERE (deleted_at IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.segments FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
@@ -2437,6 +2438,8 @@ CREATE OR REPLACE FUNCTION vault.f_promote_contacts(p_load_ids text[] DEFAULT NU
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public'
+ SET jit TO 'off'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
@@ -2447,11 +2450,14 @@ declare
     'aol.com', 'gmx.de', 'gmx.net', 'web.de', 'proton.me', 'protonmail.com', 'mail.com', 'yandex.ru', 'qq.com', '163.com'];
 begin
   if tenant is null or organization is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
+  perform intake.lock_tenant(tenant);
   perform set_config('app.trigger', 'import', true);
 
   return query
   with locked as materialized (
+    -- A row that the application normalised has named its company's domain, or knows of none.
     select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data) as f, l.metadata,
+           l.metadata ? 'fields' as is_normalized,
            row_number() over (partition by l.email order by l.load_id desc) as nth,
            row_number() over (order by l.load_id) as n
     from (select * from intake.raw_loads r
@@ -2459,14 +2465,13 @@ begin
           order by r.load_id limit 10000 for update) l
   ), incoming as materialized (
     select load_id, email, source, raw_data, f, metadata, n,
-           nullif(trim(f ->> 'first_name'), '') as first_name, nullif(trim(f ->> 'last_name'), '') as last_name,
-           coalesce(nullif(trim(f ->> 'name'), ''),
-                    nullif(trim(coalesce(f ->> 'first_name', '') || ' ' || coalesce(f ->> 'last_name', '')), '')) as name,
-           nullif(trim(f ->> 'title'), '') as title,
+           vault.said(f, 'first_name') as first_name, vault.said(f, 'last_name') as last_name,
+           coalesce(vault.said(f, 'name'), nullif(concat_ws(' ', vault.said(f, 'first_name'), vault.said(f, 'last_name')), '')) as name,
+           vault.said(f, 'title') as title,
            case when f ->> 'phone' ~ '^\+[1-9][0-9]{6,14}$' then f ->> 'phone' end as phone,
-           nullif(trim(f ->> 'company'), '') as company,
-           lower(coalesce(nullif(trim(f ->> 'domain'), ''),
-                 case when split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
+           vault.said(f, 'company') as company,
+           lower(coalesce(vault.said(f, 'domain'),
+                 case when not is_normalized and split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
     from locked where nth = 1
   ),
   -- companies, one row per domain: the last load that named one speaks for it
@@ -2476,25 +2481,31 @@ begin
   ), company_up as (
     insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
                                      provenance, created_at, updated_at)
-    select tenant, make_id('com', t, i.n), i.domain, i.company, nullif(i.f ->> 'industry', ''),
-           case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end,
-           case when i.f ->> 'revenue' ~ '^\d{1,15}(\.\d+)?$' then (i.f ->> 'revenue')::numeric end,
-           nullif(i.f ->> 'company_location', ''), nullif(i.f ->> 'company_linkedin_url', ''), nullif(i.f ->> 'website', ''),
-           jsonb_build_object('*', jsonb_build_object('source', i.source, 'load_id', i.load_id, 'at', at)), at, at
-    from company_in i order by i.domain
+    select tenant, make_id('com', t, i.n), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
+           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.company)), at, at
+    from company_in i, lateral (
+      select vault.said(i.f, 'industry') as industry,
+             case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end as employee_count,
+             case when i.f ->> 'revenue' ~ '^\d{1,15}(\.\d+)?$' then (i.f ->> 'revenue')::numeric end as revenue,
+             vault.said(i.f, 'company_location') as location, vault.said(i.f, 'company_linkedin_url') as linkedin_url,
+             vault.said(i.f, 'website') as website) v
+    order by i.domain
     on conflict (tenant_id, domain) do update set
       name = vault.survives(c.name, excluded.name, c.provenance -> 'name', excluded.provenance #>> '{*,source}'),
       industry = vault.survives(c.industry, excluded.industry, c.provenance -> 'industry', excluded.provenance #>> '{*,source}'),
-      employee_count = coalesce(excluded.employee_count, c.employee_count),
-      revenue = coalesce(excluded.revenue, c.revenue),
+      employee_count = vault.survives(c.employee_count::text, excluded.employee_count::text, c.provenance -> 'employee_count',
+                                      excluded.provenance #>> '{*,source}')::int,
+      revenue = vault.survives(c.revenue::text, excluded.revenue::text, c.provenance -> 'revenue', excluded.provenance #>> '{*,source}')::numeric,
       location = vault.survives(c.location, excluded.location, c.provenance -> 'location', excluded.provenance #>> '{*,source}'),
-      linkedin_url = coalesce(excluded.linkedin_url, c.linkedin_url),
-      website = coalesce(excluded.website, c.website),
+      linkedin_url = vault.survives(c.linkedin_url, excluded.linkedin_url, c.provenance -> 'linkedin_url', excluded.provenance #>> '{*,source}'),
+      website = vault.survives(c.website, excluded.website, c.provenance -> 'website', excluded.provenance #>> '{*,source}'),
       provenance = c.provenance || excluded.provenance
-    where (coalesce(excluded.name, c.name), coalesce(excluded.industry, c.industry), coalesce(excluded.employee_count, c.employee_count),
+    -- Most rows of a list repeat what is known about their company: no row version, no history for those.
+    where excluded.provenance #>> '{*,source}' = 'manual'
+       or (coalesce(excluded.name, c.name), coalesce(excluded.industry, c.industry), coalesce(excluded.employee_count, c.employee_count),
            coalesce(excluded.revenue, c.revenue), coalesce(excluded.location, c.location),
            coalesce(excluded.linkedin_url, c.linkedin_url), coalesce(excluded.website, c.website))
-      is distinct from (c.name, c.industry, c.employee_count, c.revenue, c.location, c.linkedin_url, c.website)
+          is distinct from (c.name, c.industry, c.employee_count, c.revenue, c.location, c.linkedin_url, c.website)
     returning c.id, c.domain
   ), companies as materialized (
     select domain, id from company_up
@@ -2507,20 +2518,24 @@ begin
     insert into people.master as p (tenant_id, id, email, name, first_name, last_name, title, company_id, linkedin_url, phone, location,
                                     seniority, department, time_zone, postal_code, state, country, source, tags, custom_fields, load_id,
                                     last_activity_at, provenance, created_at, updated_at)
-    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, nullif(i.f ->> 'linkedin_url', ''),
-           i.phone, nullif(i.f ->> 'location', ''), nullif(i.f ->> 'seniority', ''), nullif(i.f ->> 'department', ''),
-           nullif(i.f ->> 'time_zone', ''), nullif(i.f ->> 'postal_code', ''), nullif(i.f ->> 'state', ''), nullif(i.f ->> 'country', ''),
+    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, v.linkedin_url,
+           i.phone, v.location, v.seniority, v.department, v.time_zone, v.postal_code, v.state, v.country,
            i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
            case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
-           i.load_id, at, jsonb_build_object('*', jsonb_build_object('source', i.source, 'load_id', i.load_id, 'at', at)), at, at
-    from incoming i left join companies c on c.domain = i.domain
+           i.load_id, at,
+           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.name, 'first_name', i.first_name,
+             'last_name', i.last_name, 'title', i.title, 'phone', i.phone, 'company_id', c.id)), at, at
+    from incoming i left join companies c on c.domain = i.domain, lateral (
+      select vault.said(i.f, 'linkedin_url') as linkedin_url, vault.said(i.f, 'location') as location, vault.said(i.f, 'seniority') as seniority,
+             vault.said(i.f, 'department') as department, vault.said(i.f, 'time_zone') as time_zone,
+             vault.said(i.f, 'postal_code') as postal_code, vault.said(i.f, 'state') as state, vault.said(i.f, 'country') as country) v
     order by i.email
     on conflict (tenant_id, email) do update set
       name = vault.survives(p.name, excluded.name, p.provenance -> 'name', excluded.source),
       first_name = vault.survives(p.first_name, excluded.first_name, p.provenance -> 'first_name', excluded.source),
       last_name = vault.survives(p.last_name, excluded.last_name, p.provenance -> 'last_name', excluded.source),
       title = vault.survives(p.title, excluded.title, p.provenance -> 'title', excluded.source),
-      company_id = coalesce(excluded.company_id, p.company_id),
+      company_id = vault.survives(p.company_id, excluded.company_id, p.provenance -> 'company_id', excluded.source),
       linkedin_url = vault.survives(p.linkedin_url, excluded.linkedin_url, p.provenance -> 'linkedin_url', excluded.source),
       phone = vault.survives(p.phone, excluded.phone, p.provenance -> 'phone', excluded.source),
       location = vault.survives(p.location, excluded.location, p.provenance -> 'location', excluded.source),
@@ -2538,7 +2553,7 @@ begin
     returning p.id, p.email, p.company_id, p.name, p.first_name, p.last_name, p.title, p.phone, p.linkedin_url, p.time_zone,
               p.postal_code, p.state, p.country, p.custom_fields, p.tags, (xmax = 0) as is_new
   ), people_now as materialized (
-    select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n,
+    select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n, i.phone as given_phone,
            row_number() over (partition by u.phone order by i.n) as phone_nth
     from person_up u join incoming i on i.email = u.email
   ),
@@ -2556,7 +2571,7 @@ begin
            case when p.phone_nth = 1 and not exists (
              select from leads x where x.tenant_id = tenant and x.phone_number = p.phone and x.deleted_at is null) then p.phone end,
            p.email, jsonb_build_array(p.email), case when p.phone is null then '[]' else jsonb_build_array(p.phone) end,
-           nullif(p.f ->> 'city', ''), p.state, p.postal_code, p.country, nullif(p.f ->> 'website', ''), p.raw_data,
+           vault.said(p.f, 'city'), p.state, p.postal_code, p.country, vault.said(p.f, 'website'), p.raw_data,
            array(select jsonb_array_elements_text(p.tags)), at, at
     from people_now p where not exists (select from lead_old o where o.person_id = p.id)
     order by p.n
@@ -2578,25 +2593,30 @@ begin
     on conflict (tenant_id, lead_id, person_id) where person_id is not null do update set
       first_name = excluded.first_name, last_name = excluded.last_name, full_name = excluded.full_name, title = excluded.title,
       primary_phone = coalesce(excluded.primary_phone, k.primary_phone),
-      phones = (select coalesce(jsonb_agg(distinct v), '[]') from jsonb_array_elements(k.phones || excluded.phones) v),
+      linkedin_url = excluded.linkedin_url, phones = (select coalesce(jsonb_agg(distinct v), '[]') from jsonb_array_elements(k.phones || excluded.phones) v),
       time_zone = excluded.time_zone, postal_code = excluded.postal_code, state = excluded.state, country = excluded.country,
       custom_fields = k.custom_fields || excluded.custom_fields
     returning k.id, k.person_id
-  ), channel_rows as (
-    select c.id as contact_id, p.n, v.channel, v.address, p.source
+  ), channel_rows as materialized (
+    select c.id as contact_id, p.n * 2 + v.nth as n, v.channel, v.address, p.source
     from contact_up c join people_now p on p.id = c.person_id,
-         lateral (values ('email', p.email), ('sms', p.phone)) v(channel, address)
+         lateral (values (0, 'email', p.email), (1, 'sms', p.phone)) v(nth, channel, address)
     where v.address is not null
+  ), demoted as (
+    -- The address in force is the primary one; those it replaces stay, as others.
+    update contact_channels k set is_primary = false from channel_rows r
+    where k.tenant_id = tenant and k.contact_id = r.contact_id and k.channel = r.channel and k.address <> r.address and k.is_primary
   ), channels as (
-    insert into contact_channels (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
-    select tenant, make_id('chn', t, row_number() over (order by r.n, r.channel)), r.contact_id, r.channel, r.address, r.source, at, at
+    insert into contact_channels as k (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
+    select tenant, make_id('chn', t, r.n), r.contact_id, r.channel, r.address, r.source, at, at
     from channel_rows r
-    on conflict (tenant_id, contact_id, channel, address) do nothing
+    on conflict (tenant_id, contact_id, channel, address) do update set is_primary = true where not k.is_primary
   ), consent as (
     insert into consents (tenant_id, id, contact_id, channel, address, basis, text, source, granted_at, created_at)
     select tenant, make_id('cons', t, p.n), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
-    where p.phone is not null and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
+    -- Consent is for the number it was given with, not for another one that stayed in force.
+    where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
       and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at

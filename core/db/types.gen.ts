@@ -919,6 +919,7 @@ export interface ScheduledActions {
 export interface Segments {
   counted_at: Timestamp | null;
   created_at: Generated<Timestamp>;
+  deleted_at: Timestamp | null;
   filter: Json;
   id: Generated<string>;
   lead_count: Generated<number>;

@@ -76,19 +76,27 @@ create function set_app_clock(p_at timestamptz) returns void language sql as $$
 $$;
 revoke execute on function set_app_clock from public;
 
--- The ten leading characters of a ULID: milliseconds since 1970 in Crockford's base 32.
-create function ulid_time(p_at timestamptz) returns text language sql immutable strict parallel safe as $$
-  select string_agg(substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', ((ms >> (45 - 5 * i)) & 31)::int + 1, 1), '' order by i)
-  from (select floor(extract(epoch from p_at) * 1000)::bigint as ms) t, generate_series(0, 9) i
-$$;
+-- The ten leading characters of a ULID: milliseconds since 1970 in Crockford's base 32. plpgsql, because an SQL function that cannot be
+-- inlined starts an executor per call: 60 µs instead of 4, which column defaults pay per row.
+create function ulid_time(p_at timestamptz) returns text language plpgsql immutable strict parallel safe as $$
+declare
+  ms bigint := floor(extract(epoch from p_at) * 1000)::bigint;
+  digits text := '';
+begin
+  for i in 1..10 loop
+    digits := substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', (ms & 31)::int + 1, 1) || digits;
+    ms := ms >> 5;
+  end loop;
+  return digits;
+end $$;
 
--- An id from a prepared time part: cheap enough for set-based statements. With an ordinal the ids of one statement sort in
--- that order; 40 random bits keep two statements of one millisecond apart, 64 without an ordinal.
+-- An id from a prepared time part: cheap enough for set-based statements, because it is one expression and therefore inlined. With an
+-- ordinal the ids of one statement sort in that order; 40 random bits keep two statements of one millisecond apart, 64 without one.
 create function make_id(p_prefix text, p_time text, p_ordinal bigint default null) returns text
 language sql volatile parallel safe as $$
   select p_prefix || '_' || p_time || upper(
-    case when p_ordinal is null then right(u, 12) || left(u, 4) else lpad(to_hex(p_ordinal), 6, '0') || right(u, 10) end)
-  from (select gen_random_uuid()::text as u) r
+    case when p_ordinal is null then right(gen_random_uuid()::text, 12) || right(gen_random_uuid()::text, 4)
+         else lpad(to_hex(p_ordinal), 6, '0') || right(gen_random_uuid()::text, 10) end)
 $$;
 
 -- One id, for column defaults and single rows.

@@ -136,15 +136,15 @@ begin
   if to_regclass(name) is not null then return; end if;
   perform pg_advisory_xact_lock(hashtext('ensure_event_partition'));
   if to_regclass(name) is not null then return; end if;
-  if exists (select from message_events_default
-             where event_at >= first::timestamp at time zone 'UTC'
-               and event_at < (first + interval '1 month') at time zone 'UTC') then
-    return; -- rows are there already; they stay where they are
-  end if;
   execute format('create table %I partition of message_events for values from (%L) to (%L)', name,
                  first::timestamp at time zone 'UTC', (first + interval '1 month') at time zone 'UTC');
   perform protect(name::regclass, '');
+exception when check_violation then
+  null; -- the default partition holds rows of this month already; they stay where they are
 end $$;
+
+revoke execute on function ensure_event_partition from public;
+grant execute on function ensure_event_partition to outrider_app;
 
 -- Which provider facts are known. Not partitioned, so that a redelivery with another time is still the same fact.
 create table event_keys (

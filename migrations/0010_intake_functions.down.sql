@@ -1,7 +1,9 @@
 drop function vault.f_mark_contacts(text[], text);
 drop function vault.f_promote_contacts(text[]);
 drop function vault.survives(text, text, jsonb, text);
-drop function vault.origin(text, text, timestamptz, jsonb);
+drop function intake.pending_loads(text, text[]);
+drop function vault.origin(text, text, timestamptz);
+drop function vault.origin_of_each(jsonb, jsonb);
 drop function vault.said(jsonb, text);
 drop function intake.f_ingest_json(jsonb[], text, text);
 drop function intake.f_ingest_rows(jsonb[], text[], jsonb[], text, text);

@@ -99,12 +99,27 @@ create function vault.said(p_fields jsonb, p_key text) returns text language sql
 $$;
 
 -- Where values come from. '*' stands for the last load; what was entered by hand is also noted per field, which is what protects it.
-create function vault.origin(p_source text, p_load text, p_at timestamptz, p_values jsonb) returns jsonb
-language sql immutable parallel safe as $$
-  select jsonb_build_object('*', o.stamp) || case when p_source <> 'manual' then '{}' else
-           (select coalesce(jsonb_object_agg(k.key, o.stamp), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)) end
-  from (select jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at) as stamp) o
+create function vault.origin_of_each(p_origin jsonb, p_values jsonb) returns jsonb language sql immutable parallel safe as $$
+  select coalesce(jsonb_object_agg(k.key, p_origin -> '*'), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)
 $$;
+create function vault.origin(p_source text, p_load text, p_at timestamptz) returns jsonb language sql immutable parallel safe as $$
+  select jsonb_build_object('*', jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at))
+$$;
+
+-- The pending loads among these (null: all, 10,000 at most), locked. `is_last`: of several with one address, the one that speaks.
+-- A function for its `rows`: a planner that takes a thousand loads for one joins them in nested loops, a million steps each.
+create function intake.pending_loads(p_tenant text, p_load_ids text[])
+returns table (load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
+language plpgsql rows 1000 set search_path = pg_catalog, public as $$
+begin
+  return query
+  select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+         row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
+  from (select * from intake.raw_loads r
+        where r.tenant_id = p_tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
+        order by r.load_id limit 10000 for update) l;
+end $$;
+revoke execute on function intake.pending_loads from public;
 
 -- Pending loads become golden records: company, person, lead, contact, channels, consent, each in one statement. Null: every
 -- pending load of the tenant (10,000 at most a call). Loads that are not pending are left alone, so calling twice changes nothing.
@@ -125,15 +140,9 @@ begin
 
   return query
   with locked as materialized (
-    -- A row that the application normalised has named its company's domain, or knows of none.
-    select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data) as f, l.metadata,
-           l.metadata ? 'fields' as is_normalized,
-           row_number() over (partition by l.email order by l.load_id desc) as nth,
-           row_number() over (order by l.load_id) as n
-    from (select * from intake.raw_loads r
-          where r.tenant_id = tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
-          order by r.load_id limit 10000 for update) l
+    select * from intake.pending_loads(tenant, p_load_ids)
   ), incoming as materialized (
+    -- A row that the application normalised has named its company's domain, or knows of none.
     select load_id, email, source, raw_data, f, metadata, n,
            vault.said(f, 'first_name') as first_name, vault.said(f, 'last_name') as last_name,
            coalesce(vault.said(f, 'name'), nullif(concat_ws(' ', vault.said(f, 'first_name'), vault.said(f, 'last_name')), '')) as name,
@@ -142,7 +151,7 @@ begin
            vault.said(f, 'company') as company,
            lower(coalesce(vault.said(f, 'domain'),
                  case when not is_normalized and split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
-    from locked where nth = 1
+    from locked where is_last
   ),
   -- companies, one row per domain: the last load that named one speaks for it
   company_in as (
@@ -152,7 +161,8 @@ begin
     insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
                                      provenance, created_at, updated_at)
     select tenant, make_id('com', t, i.n), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
-           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.company)), at, at
+           vault.origin(i.source, i.load_id, at) || case when i.source = 'manual' then vault.origin_of_each(
+             vault.origin(i.source, i.load_id, at), to_jsonb(v) || jsonb_build_object('name', i.company)) else '{}' end, at, at
     from company_in i, lateral (
       select vault.said(i.f, 'industry') as industry,
              case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end as employee_count,
@@ -193,8 +203,9 @@ begin
            i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
            case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
            i.load_id, at,
-           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.name, 'first_name', i.first_name,
-             'last_name', i.last_name, 'title', i.title, 'phone', i.phone, 'company_id', c.id)), at, at
+           vault.origin(i.source, i.load_id, at) || case when i.source = 'manual' then vault.origin_of_each(
+             vault.origin(i.source, i.load_id, at), to_jsonb(v) || jsonb_build_object('name', i.name, 'first_name', i.first_name,
+             'last_name', i.last_name, 'title', i.title, 'phone', i.phone, 'company_id', c.id)) else '{}' end, at, at
     from incoming i left join companies c on c.domain = i.domain, lateral (
       select vault.said(i.f, 'linkedin_url') as linkedin_url, vault.said(i.f, 'location') as location, vault.said(i.f, 'seniority') as seniority,
              vault.said(i.f, 'department') as department, vault.said(i.f, 'time_zone') as time_zone,

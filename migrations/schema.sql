@@ -2040,6 +2040,21 @@ $function$;
 grant execute to public;
 
 -- owner outrider_owner
+CREATE OR REPLACE FUNCTION intake.pending_loads(p_tenant text, p_load_ids text[])
+ RETURNS TABLE(load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public'
+AS $function$
+begin
+  return query
+  select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+         row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
+  from (select * from intake.raw_loads r
+        where r.tenant_id = p_tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
+        order by r.load_id limit 10000 for update) l;
+end $function$;
+
+-- owner outrider_owner
 CREATE OR REPLACE FUNCTION people.record_history()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2214,16 +2229,13 @@ begin
   if to_regclass(name) is not null then return; end if;
   perform pg_advisory_xact_lock(hashtext('ensure_event_partition'));
   if to_regclass(name) is not null then return; end if;
-  if exists (select from message_events_default
-             where event_at >= first::timestamp at time zone 'UTC'
-               and event_at < (first + interval '1 month') at time zone 'UTC') then
-    return; -- rows are there already; they stay where they are
-  end if;
   execute format('create table %I partition of message_events for values from (%L) to (%L)', name,
                  first::timestamp at time zone 'UTC', (first + interval '1 month') at time zone 'UTC');
   perform protect(name::regclass, '');
+exception when check_violation then
+  null; -- the default partition holds rows of this month already; they stay where they are
 end $function$;
-grant execute to public;
+grant execute to outrider_app;
 
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION public.is_on_dnc_list(p_phone text, p_organization_id text)
@@ -2277,8 +2289,8 @@ CREATE OR REPLACE FUNCTION public.make_id(p_prefix text, p_time text, p_ordinal 
  PARALLEL SAFE
 AS $function$
   select p_prefix || '_' || p_time || upper(
-    case when p_ordinal is null then right(u, 12) || left(u, 4) else lpad(to_hex(p_ordinal), 6, '0') || right(u, 10) end)
-  from (select gen_random_uuid()::text as u) r
+    case when p_ordinal is null then right(gen_random_uuid()::text, 12) || right(gen_random_uuid()::text, 4)
+         else lpad(to_hex(p_ordinal), 6, '0') || right(gen_random_uuid()::text, 10) end)
 $function$;
 grant execute to public;
 
@@ -2322,9 +2334,13 @@ CREATE OR REPLACE FUNCTION public.record_lead_insert()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public'
 AS $function$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  made_by text := current_trigger_type();
 begin
-  insert into lead_status_history (tenant_id, lead_id, from_status, to_status, trigger_type, stage_order)
-  select tenant_id, id, null, status, current_trigger_type(), lead_stage_order(status) from new_rows;
+  insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
+  select tenant_id, make_id('lsh', t, row_number() over ()), id, null, status, made_by, lead_stage_order(status), at from new_rows;
   return null;
 end $function$;
 grant execute to public;
@@ -2405,12 +2421,19 @@ grant execute to public;
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION public.ulid_time(p_at timestamp with time zone)
  RETURNS text
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE STRICT
 AS $function$
-  select string_agg(substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', ((ms >> (45 - 5 * i)) & 31)::int + 1, 1), '' order by i)
-  from (select floor(extract(epoch from p_at) * 1000)::bigint as ms) t, generate_series(0, 9) i
-$function$;
+declare
+  ms bigint := floor(extract(epoch from p_at) * 1000)::bigint;
+  digits text := '';
+begin
+  for i in 1..10 loop
+    digits := substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', (ms & 31)::int + 1, 1) || digits;
+    ms := ms >> 5;
+  end loop;
+  return digits;
+end $function$;
 grant execute to public;
 
 -- owner outrider_owner
@@ -2455,15 +2478,9 @@ begin
 
   return query
   with locked as materialized (
-    -- A row that the application normalised has named its company's domain, or knows of none.
-    select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data) as f, l.metadata,
-           l.metadata ? 'fields' as is_normalized,
-           row_number() over (partition by l.email order by l.load_id desc) as nth,
-           row_number() over (order by l.load_id) as n
-    from (select * from intake.raw_loads r
-          where r.tenant_id = tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
-          order by r.load_id limit 10000 for update) l
+    select * from intake.pending_loads(tenant, p_load_ids)
   ), incoming as materialized (
+    -- A row that the application normalised has named its company's domain, or knows of none.
     select load_id, email, source, raw_data, f, metadata, n,
            vault.said(f, 'first_name') as first_name, vault.said(f, 'last_name') as last_name,
            coalesce(vault.said(f, 'name'), nullif(concat_ws(' ', vault.said(f, 'first_name'), vault.said(f, 'last_name')), '')) as name,
@@ -2472,7 +2489,7 @@ begin
            vault.said(f, 'company') as company,
            lower(coalesce(vault.said(f, 'domain'),
                  case when not is_normalized and split_part(email, '@', 2) <> all (freemail) then split_part(email, '@', 2) end)) as domain
-    from locked where nth = 1
+    from locked where is_last
   ),
   -- companies, one row per domain: the last load that named one speaks for it
   company_in as (
@@ -2482,7 +2499,8 @@ begin
     insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
                                      provenance, created_at, updated_at)
     select tenant, make_id('com', t, i.n), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
-           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.company)), at, at
+           vault.origin(i.source, i.load_id, at) || case when i.source = 'manual' then vault.origin_of_each(
+             vault.origin(i.source, i.load_id, at), to_jsonb(v) || jsonb_build_object('name', i.company)) else '{}' end, at, at
     from company_in i, lateral (
       select vault.said(i.f, 'industry') as industry,
              case when i.f ->> 'employee_count' ~ '^\d{1,9}$' then (i.f ->> 'employee_count')::int end as employee_count,
@@ -2523,8 +2541,9 @@ begin
            i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
            case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
            i.load_id, at,
-           vault.origin(i.source, i.load_id, at, to_jsonb(v) || jsonb_build_object('name', i.name, 'first_name', i.first_name,
-             'last_name', i.last_name, 'title', i.title, 'phone', i.phone, 'company_id', c.id)), at, at
+           vault.origin(i.source, i.load_id, at) || case when i.source = 'manual' then vault.origin_of_each(
+             vault.origin(i.source, i.load_id, at), to_jsonb(v) || jsonb_build_object('name', i.name, 'first_name', i.first_name,
+             'last_name', i.last_name, 'title', i.title, 'phone', i.phone, 'company_id', c.id)) else '{}' end, at, at
     from incoming i left join companies c on c.domain = i.domain, lateral (
       select vault.said(i.f, 'linkedin_url') as linkedin_url, vault.said(i.f, 'location') as location, vault.said(i.f, 'seniority') as seniority,
              vault.said(i.f, 'department') as department, vault.said(i.f, 'time_zone') as time_zone,
@@ -2635,14 +2654,22 @@ end $function$;
 grant execute to outrider_app;
 
 -- owner outrider_owner
-CREATE OR REPLACE FUNCTION vault.origin(p_source text, p_load text, p_at timestamp with time zone, p_values jsonb)
+CREATE OR REPLACE FUNCTION vault.origin(p_source text, p_load text, p_at timestamp with time zone)
  RETURNS jsonb
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 AS $function$
-  select jsonb_build_object('*', o.stamp) || case when p_source <> 'manual' then '{}' else
-           (select coalesce(jsonb_object_agg(k.key, o.stamp), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)) end
-  from (select jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at) as stamp) o
+  select jsonb_build_object('*', jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at))
+$function$;
+grant execute to public;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.origin_of_each(p_origin jsonb, p_values jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select coalesce(jsonb_object_agg(k.key, p_origin -> '*'), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)
 $function$;
 grant execute to public;
 

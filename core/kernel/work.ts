@@ -8,7 +8,7 @@
  * Shape of the claim: a materialised CTE over the partial index on due rows, statuses as literals (a parameter would make
  * PostgreSQL forget the partial index), one statement for the whole batch.
  */
-import { sql, type Transaction } from "kysely";
+import { type Kysely, sql, type Transaction } from "kysely";
 import type { DB } from "../db/types.gen.ts";
 
 /** A work table. `ready` rows may start; `running` rows belong to a worker until `lease_until`. */
@@ -86,5 +86,30 @@ export async function settle(
     ) as r(id, generation, status, error, retry_in)
     where w.tenant_id = ${tenantId} and w.id = r.id and w.generation = r.generation and w.status = 'running'
     returning w.id`.execute(db);
+  return rows.map((row) => row.id);
+}
+
+/** What a sweep can ask for; `reconcile` are sends whose end is unknown. */
+export type DueKind = "deliveries" | "actions" | "imports" | "send" | "reconcile";
+
+/**
+ * Work that is due for any tenant, by tenant: ids only, read through a function that may see nothing else. Runs without a tenant.
+ * @param limit rows per call; what is beyond it is returned by the next one
+ */
+export async function dueWork(db: Kysely<DB>, kind: DueKind, limit: number): Promise<ReadonlyMap<string, string[]>> {
+  const { rows } = await sql<{ tenant_id: string; id: string }>`
+    select tenant_id, id from due_work(${kind}, ${limit})`.execute(db);
+  const byTenant = new Map<string, string[]>();
+  for (const { tenant_id, id } of rows) {
+    const ids = byTenant.get(tenant_id);
+    if (ids) ids.push(id);
+    else byTenant.set(tenant_id, [id]);
+  }
+  return byTenant;
+}
+
+/** Every tenant's id, for maintenance that goes through them one by one. Runs without a tenant. */
+export async function allTenants(db: Kysely<DB>): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`select id from tenant_ids() as t(id)`.execute(db);
   return rows.map((row) => row.id);
 }

@@ -1,0 +1,7 @@
+/** Queue `actions`: move the enrollments whose time has come. */
+import { runActions } from "@outrider/core/campaigns";
+import { type Host, lazily } from "./lib/runtime.ts";
+import { consumer } from "./lib/sqs.ts";
+
+export const define = (host: Host) => consumer(host, "actions", (ctx, ids) => runActions(ctx, ids));
+export const handler = lazily(define);

@@ -1,0 +1,20 @@
+/** Schedule `sweep`: ring for all due work, so that a lost bell costs a minute and nothing else. */
+import { dueWork, mergeBells } from "@outrider/core/kernel";
+import { bellKinds } from "@outrider/core/ports";
+import { type Host, lazily } from "./lib/runtime.ts";
+import { scheduled } from "./lib/schedule.ts";
+
+/** Rows rung for per kind and run: what the workers can do in a minute. */
+const limit = 20_000;
+
+export const define = (host: Host) =>
+  scheduled(host, "sweep", async () => {
+    const counts: Record<string, number> = {};
+    for (const kind of bellKinds) {
+      const due = await dueWork(host.db, kind, limit);
+      await host.queue.ring(mergeBells([...due].map(([tenantId, ids]) => ({ kind, tenantId, ids }))));
+      counts[kind] = [...due.values()].reduce((sum, ids) => sum + ids.length, 0);
+    }
+    return counts;
+  });
+export const handler = lazily(define);

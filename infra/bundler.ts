@@ -4,7 +4,7 @@
  */
 import { createCipheriv } from "node:crypto";
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type Server } from "node:http";
 import path from "node:path";
 import * as esbuild from "esbuild";
 import type { Build } from "./graph.ts";
@@ -104,21 +104,20 @@ export async function rpcServer(options: RpcOptions): Promise<Server> {
     "Runtime.AddTarget": () => true,
     "Runtime.Build": (input: BuildRequest) => build(options, input),
   };
-  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const call = JSON.parse(Buffer.concat(chunks).toString("utf8")) as {
+  const answer = async (body: AsyncIterable<Buffer>): Promise<object> => {
+    const call = JSON.parse(Buffer.concat(await Array.fromAsync(body)).toString("utf8")) as {
       readonly method: string;
       readonly params: readonly [never];
     };
     const method = methods[call.method];
-    const answer = method
-      ? { result: await method(call.params[0]) }
-      : { error: `rpc: can't find method ${call.method}` };
-    response.setHeader("content-type", "application/json").end(JSON.stringify(answer));
+    return method ? { result: await method(call.params[0]) } : { error: `rpc: can't find method ${call.method}` };
   };
   const server = createServer((request, response) => {
-    serve(request, response).catch((error: unknown) => response.end(JSON.stringify({ error: String(error) })));
+    response.setHeader("content-type", "application/json");
+    answer(request).then(
+      (result) => response.end(JSON.stringify(result)),
+      (error: unknown) => response.end(JSON.stringify({ error: String(error) })),
+    );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return server;

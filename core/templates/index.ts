@@ -16,3 +16,14 @@ export {
   type TemplateSource,
   textFromHtml,
 } from "./render.ts";
+export {
+  create,
+  get,
+  list,
+  type Preview,
+  preview,
+  type Saved,
+  type StoredTemplate,
+  TemplateInput,
+  templateChannels,
+} from "./store.ts";

@@ -1,0 +1,102 @@
+/**
+ * Companies: the golden records of companies, read only. Invariant: nothing here writes; the functions of schema vault do, and every
+ * change they make leaves history.
+ */
+import * as z from "zod";
+import { DomainError, decodeCursor, idOf, Page, paged, query } from "../kernel/index.ts";
+
+export interface Company {
+  readonly id: string;
+  readonly domain: string;
+  readonly name: string | null;
+  readonly industry: string | null;
+  readonly employeeCount: number | null;
+  /** Whole and fractional units as text: more digits than a number keeps. */
+  readonly revenue: string | null;
+  readonly location: string | null;
+  readonly linkedinUrl: string | null;
+  readonly website: string | null;
+  readonly status: string;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+const columns = [
+  "id",
+  "domain",
+  "name",
+  "industry",
+  "employee_count as employeeCount",
+  "revenue",
+  "location",
+  "linkedin_url as linkedinUrl",
+  "website",
+  "status",
+  "created_at as createdAt",
+  "updated_at as updatedAt",
+] as const;
+
+const notFound = (id: string) => new DomainError("not_found", "company.not_found", `No company ${id}.`);
+
+export const get = query(z.object({ id: idOf("company") }), async (ctx, { id }): Promise<Company> => {
+  const row = await ctx.db
+    .selectFrom("company.master")
+    .select(columns)
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("id", "=", id)
+    .executeTakeFirst();
+  if (!row) throw notFound(id);
+  return row;
+});
+
+/** Newest first. */
+export const list = query(
+  Page.extend({ domain: z.string().max(253).optional(), industry: z.string().max(200).optional() }),
+  async (ctx, { limit, cursor, domain, industry }) => {
+    const before = decodeCursor(cursor);
+    const rows: Company[] = await ctx.db
+      .selectFrom("company.master")
+      .select(columns)
+      .where("tenant_id", "=", ctx.tenantId)
+      .$if(before !== undefined, (qb) => qb.where("id", "<", before ?? ""))
+      .$if(domain !== undefined, (qb) => qb.where("domain", "=", (domain ?? "").toLowerCase()))
+      .$if(industry !== undefined, (qb) => qb.where("industry", "=", industry ?? ""))
+      .orderBy("id", "desc")
+      .limit(limit + 1)
+      .execute();
+    return paged(rows, limit);
+  },
+);
+
+/** One change of a golden record: which fields, from what to what, by whom. */
+export interface Change {
+  readonly id: string;
+  readonly fields: unknown;
+  readonly old: unknown;
+  readonly new: unknown;
+  readonly changedBy: string | null;
+  readonly changedAt: Date;
+}
+
+/** Latest change first. @throws DomainError `company.not_found` */
+export const history = query(Page.extend({ id: idOf("company") }), async (ctx, { id, limit, cursor }) => {
+  const before = decodeCursor(cursor);
+  await get(ctx, { id });
+  const rows: Change[] = await ctx.db
+    .selectFrom("company.history")
+    .select([
+      "history_id as id",
+      "changed_fields as fields",
+      "old_values as old",
+      "new_values as new",
+      "changed_by as changedBy",
+      "changed_at as changedAt",
+    ])
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("company_id", "=", id)
+    .$if(before !== undefined, (qb) => qb.where("history_id", "<", before ?? ""))
+    .orderBy("history_id", "desc")
+    .limit(limit + 1)
+    .execute();
+  return paged(rows, limit);
+});

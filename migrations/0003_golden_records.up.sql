@@ -149,5 +149,5 @@ create trigger record_history after update on people.master
   referencing old table as old_rows new table as new_rows
   for each statement execute function people.record_history();
 -- History rows are written on behalf of whoever changed the record, who has no right to write them directly.
-alter function company.record_history() security definer set search_path = pg_catalog, public;
-alter function people.record_history() security definer set search_path = pg_catalog, public;
+alter function company.record_history() security definer set search_path = pg_catalog, public, pg_temp;
+alter function people.record_history() security definer set search_path = pg_catalog, public, pg_temp;

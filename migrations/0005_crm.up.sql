@@ -242,7 +242,7 @@ create function current_trigger_type() returns text language sql stable as $$
                   case when current_setting('app.actor', true) like 'user:%' then 'manual' else 'system' end)
 $$;
 
-create function record_lead_insert() returns trigger language plpgsql security definer set search_path = pg_catalog, public as $$
+create function record_lead_insert() returns trigger language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   at timestamptz := app_now();
   t text := ulid_time(at);
@@ -255,7 +255,7 @@ end $$;
 create trigger record_insert after insert on leads
   referencing new table as new_rows for each statement execute function record_lead_insert();
 
-create function record_lead_update() returns trigger language plpgsql security definer set search_path = pg_catalog, public as $$
+create function record_lead_update() returns trigger language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
   insert into lead_audit_log (tenant_id, lead_id, field_name, old_value, new_value, changed_by)
   select n.tenant_id, n.id, f.key, to_jsonb(o) ->> f.key, f.value, nullif(current_setting('app.actor', true), '')

@@ -128,7 +128,7 @@ select protect('message_events_default', '');
 
 -- Makes the partition of the month that holds p_at, idempotently. The default partition catches what no month was made for.
 create function ensure_event_partition(p_at timestamptz) returns void language plpgsql
-security definer set search_path = pg_catalog, public as $$
+security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   first date := date_trunc('month', p_at at time zone 'UTC')::date;
   name text := 'message_events_' || to_char(first, 'YYYY_MM');

@@ -32,7 +32,7 @@ reset role;
 -- Due work of one kind, across tenants, oldest first. Kinds: deliveries, actions, imports, send, reconcile.
 create function due_work(p_kind text, p_limit int, p_full_pass_seconds int default 60)
 returns table (tenant_id text, id text)
-language plpgsql security definer set search_path = pg_catalog, public as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   at timestamptz := app_now();
   low timestamptz;
@@ -73,20 +73,20 @@ end $$;
 
 -- Which tenant a webhook path belongs to. Nothing else is known before the signature is checked.
 create function endpoint_tenant(p_provider text, p_id text) returns text
-language sql stable security definer set search_path = pg_catalog, public as $$
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
   select c.tenant_id from channel_configs c where c.id = p_id and c.provider = p_provider and c.status <> 'disabled'
 $$;
 
 -- Which tenant an API key opens, by the SHA-256 of the key.
 create function api_key_tenant(p_hash bytea) returns table (tenant_id text, id text)
-language sql stable security definer set search_path = pg_catalog, public as $$
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
   select k.tenant_id, k.id from api_keys k
   where k.key_hash = p_hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > app_now())
 $$;
 
 -- Every tenant, for maintenance that goes through them one by one.
 create function tenant_ids() returns setof text
-language sql stable security definer set search_path = pg_catalog, public as $$
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
   select t.id from tenants t order by t.id
 $$;
 

@@ -1,0 +1,2 @@
+/** Operator: read models for those who run the installation. Invariant: nothing here writes. */
+export { catalogueViolations } from "./catalogue.ts";

@@ -1,5 +1,6 @@
 drop function vault.f_mark_contacts(text[], text);
 drop function vault.f_promote_contacts(text[]);
+drop function vault.learn_sizes();
 drop function vault.survives(text, text, jsonb, text);
 drop function intake.pending_loads(text, text[]);
 drop function vault.origin(text, text, timestamptz);

@@ -3,7 +3,7 @@
 
 -- One ingest or promotion per tenant at a time: the duplicate check of the second must see the rows of the first, and two promotions of
 -- one person must not make two leads of it.
-create function intake.lock_tenant(p_tenant text) returns void language sql set search_path = pg_catalog, public as $$
+create function intake.lock_tenant(p_tenant text) returns void language sql set search_path = pg_catalog, public, pg_temp as $$
   select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
 $$;
 
@@ -12,7 +12,7 @@ $$;
 -- order given and then the summary, whose load_id is null.
 create function intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text)
 returns table (load_id text, status text, message text)
-language plpgsql security definer set search_path = pg_catalog, public set jit = off set plan_cache_mode = force_custom_plan as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   at timestamptz := app_now();
@@ -29,11 +29,13 @@ begin
            coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
     from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
   ), earlier as materialized (
-    select distinct on (l.email) l.email, l.load_id
-    from intake.raw_loads l
-    where l.tenant_id = tenant and l.email = any (p_emails) and l.created_at > at - interval '30 days'
-      and l.status in ('pending', 'promoted')
-    order by l.email, l.load_id
+    -- A look-up per address, whatever the statistics say: on a table that was never analysed the planner would rather read the whole
+    -- tenant per call, and each chunk of a list would cost more than the one before. (The || keeps it from walking the primary key.)
+    select g.email, l.load_id
+    from (select distinct h.email from given h where h.email is not null) g, lateral (
+      select min(r.load_id || '') as load_id from intake.raw_loads r
+      where r.tenant_id = tenant and r.email = g.email and r.created_at > at - interval '30 days' and r.status in ('pending', 'promoted')) l
+    where l.load_id is not null
   ), judged as materialized (
     -- A refused row claims no address: the good row behind it is the first.
     select g.*, coalesce(e.load_id, case when g.problem is null and f.n < g.n then f.id end) as repeats,
@@ -76,7 +78,7 @@ end $$;
 -- Seed 002's door: rows as they are; the address is taken from the row.
 create function intake.f_ingest_json(p_rows jsonb[], p_source text, p_batch_id text)
 returns table (load_id text, status text, message text)
-language sql security definer set search_path = pg_catalog, public as $$
+language sql security definer set search_path = pg_catalog, public, pg_temp as $$
   select * from intake.f_ingest_rows(
     p_rows,
     array(select case when e ~ '^[^@\s]{1,64}@(?=[^@\s]{3,255}$)[^@\s]+\.[^@\s]+$' then e end
@@ -109,23 +111,38 @@ $$;
 -- The pending loads among these (null: all, 10,000 at most), locked. `is_last`: of several with one address, the one that speaks.
 -- A function for its `rows`: a planner that takes a thousand loads for one joins them in nested loops, a million steps each.
 create function intake.pending_loads(p_tenant text, p_load_ids text[])
-returns table (load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
-language plpgsql rows 1000 set search_path = pg_catalog, public as $$
+returns table (at_row tid, load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb,
+               is_last boolean, n bigint)
+language plpgsql rows 1000 set search_path = pg_catalog, public, pg_temp as $$
 begin
   return query
-  select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+  select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
          row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
-  from (select * from intake.raw_loads r
+  from (select r.ctid, r.* from intake.raw_loads r
         where r.tenant_id = p_tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
         order by r.load_id limit 10000 for update) l;
 end $$;
 revoke execute on function intake.pending_loads from public;
 
+-- Counts what was never counted: for a table without statistics every index on tenant_id looks as good as the right one, and the first
+-- list of a new deployment would read all of its own rows again per look-up. Once per table; autovacuum does it from then on.
+create function vault.learn_sizes() returns void language plpgsql set search_path = pg_catalog, public as $$
+declare unknown regclass;
+begin
+  for unknown in select c.oid from pg_class c
+                 where c.oid = any (array['intake.raw_loads', 'company.master', 'people.master', 'leads', 'contacts', 'contact_channels',
+                                          'consents']::regclass[])
+                   and c.reltuples <= 0 and pg_relation_size(c.oid) >= 65536 order by c.oid loop
+    execute format('analyze %s', unknown);
+  end loop;
+end $$;
+revoke execute on function vault.learn_sizes from public;
+
 -- Pending loads become golden records: company, person, lead, contact, channels, consent, each in one statement. Null: every
 -- pending load of the tenant (10,000 at most a call). Loads that are not pending are left alone, so calling twice changes nothing.
 create function vault.f_promote_contacts(p_load_ids text[] default null)
 returns table (promoted_count int, updated_count int, failed_count int, message text)
-language plpgsql security definer set search_path = pg_catalog, public set jit = off set plan_cache_mode = force_custom_plan as $$
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   organization text := nullif(current_setting('app.organization_id', true), '');
@@ -136,6 +153,7 @@ declare
 begin
   if tenant is null or organization is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
   perform intake.lock_tenant(tenant);
+  perform vault.learn_sizes();
   perform set_config('app.trigger', 'import', true);
 
   return query
@@ -190,8 +208,9 @@ begin
   ), companies as materialized (
     select domain, id from company_up
     union all
-    select c.domain, c.id from company.master c join company_in i on i.domain = c.domain
-    where c.tenant_id = tenant and not exists (select from company_up u where u.domain = c.domain)
+    select i.domain, c.id
+    from company_in i, lateral (select m.id from company.master m where m.tenant_id = tenant and m.domain = i.domain limit 1) c
+    where not exists (select from company_up u where u.domain = i.domain)
   ),
   -- people
   person_up as (
@@ -240,8 +259,9 @@ begin
   ),
   -- leads: one live lead per person; a phone that another lead already has stays on the contact only
   lead_old as materialized (
-    select distinct on (l.person_id) l.person_id, l.id from leads l join people_now p on p.id = l.person_id
-    where l.tenant_id = tenant and l.deleted_at is null order by l.person_id, l.id
+    select p.id as person_id, l.id from people_now p, lateral (
+      select x.id from leads x where x.tenant_id = tenant and x.person_id = p.id and x.deleted_at is null limit 1) l
+    where not p.is_new
   ), lead_new as (
     insert into leads (tenant_id, id, organization_id, source_type, source_id, import_run_id, load_id, source, company_id, person_id,
                        company_name, first_name, last_name, contact_name, phone, phone_number, email, emails, phones, city, state, zip,
@@ -249,8 +269,8 @@ begin
     select tenant, make_id('lead', t, p.n), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
            p.metadata ->> 'import_id', p.load_id, p.source, p.company_id, p.id, p.company, p.first_name, p.last_name, p.name,
            coalesce(p.raw_data ->> 'phone', p.phone),
-           case when p.phone_nth = 1 and not exists (
-             select from leads x where x.tenant_id = tenant and x.phone_number = p.phone and x.deleted_at is null) then p.phone end,
+           case when p.phone_nth = 1 and (select x.id from leads x where x.tenant_id = tenant and x.phone_number = p.phone
+                                            and x.deleted_at is null limit 1) is null then p.phone end,
            p.email, jsonb_build_array(p.email), case when p.phone is null then '[]' else jsonb_build_array(p.phone) end,
            vault.said(p.f, 'city'), p.state, p.postal_code, p.country, vault.said(p.f, 'website'), p.raw_data,
            array(select jsonb_array_elements_text(p.tags)), at, at
@@ -279,14 +299,19 @@ begin
       custom_fields = k.custom_fields || excluded.custom_fields
     returning k.id, k.person_id
   ), channel_rows as materialized (
-    select c.id as contact_id, p.n * 2 + v.nth as n, v.channel, v.address, p.source
+    select c.id as contact_id, p.n * 2 + v.nth as n, v.channel, v.address, p.source, p.is_new
     from contact_up c join people_now p on p.id = c.person_id,
          lateral (values (0, 'email', p.email), (1, 'sms', p.phone)) v(nth, channel, address)
     where v.address is not null
   ), demoted as (
     -- The address in force is the primary one; those it replaces stay, as others.
-    update contact_channels k set is_primary = false from channel_rows r
-    where k.tenant_id = tenant and k.contact_id = r.contact_id and k.channel = r.channel and k.address <> r.address and k.is_primary
+    update contact_channels k set is_primary = false
+    where k.ctid = any (array(
+      select o.ctid from channel_rows r, lateral (
+        select x.ctid from contact_channels x
+        where x.tenant_id = tenant and x.contact_id = r.contact_id and x.channel = r.channel and x.address <> r.address and x.is_primary
+        limit 100) o
+      where not r.is_new))
   ), channels as (
     insert into contact_channels as k (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
     select tenant, make_id('chn', t, r.n), r.contact_id, r.channel, r.address, r.source, at, at
@@ -298,10 +323,10 @@ begin
     from contact_up c join people_now p on p.id = c.person_id
     -- Consent is for the number it was given with, not for another one that stayed in force.
     where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
-      and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
+      and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
-    from locked k where l.tenant_id = tenant and l.load_id = k.load_id
+    where l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
     returning l.load_id
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
@@ -316,7 +341,7 @@ end $$;
 
 -- What webhooks tell about an address reaches the golden record (bounced, unsubscribed), set-wise.
 create function vault.f_mark_contacts(p_emails text[], p_status text) returns int
-language sql security definer set search_path = pg_catalog, public as $$
+language sql security definer set search_path = pg_catalog, public, pg_temp as $$
   with marked as (
     update people.master p set status = p_status
     where p.tenant_id = nullif(current_setting('app.tenant_id', true), '') and p.email = any (p_emails) and p.status <> p_status

@@ -8,4 +8,16 @@ export {
   type InboundVerdict,
   type ResponseType,
 } from "./policy.ts";
+export { getConversation, listConversations, listInbound } from "./read.ts";
+export {
+  countResponses,
+  type Heard,
+  hear,
+  type InboundItem,
+  type OptIn,
+  type OptOut,
+  optInsOf,
+  optOutsOf,
+  store,
+} from "./receive.ts";
 export { newTextOf } from "./reply-text.ts";

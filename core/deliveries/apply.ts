@@ -1,0 +1,254 @@
+/**
+ * Archived deliveries into facts. Invariant: a delivery is applied whole, in the transaction that marks it completed, or it is marked failed
+ * with its reason and changes nothing; its neighbours are applied either way.
+ */
+import { sql } from "kysely";
+import {
+  type Claimed,
+  type Context,
+  claim,
+  type Settled,
+  settle,
+  type TxContext,
+  transact,
+  work,
+} from "../kernel/index.ts";
+import type { Blobs, ParsedDelivery, WebhookAdapter } from "../ports/index.ts";
+import { type Batch, type Effects, takeEffect } from "./effects.ts";
+
+export interface DeliveryDeps {
+  readonly blobs: Pick<Blobs, "get">;
+  /** By `webhook_deliveries.provider`. */
+  readonly webhooks: Readonly<Record<string, WebhookAdapter>>;
+}
+
+export interface ApplyReport {
+  readonly claimed: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly newEvents: number;
+  readonly newInbound: number;
+}
+
+/** One claim: what a worker can parse and apply within its lease. */
+const maxClaim = 100;
+/** Events in one transaction: more would hold too many address locks at once. */
+const maxEvents = 1_000;
+/** A delivery that fails for a reason that may pass is tried this often before it is set aside. */
+const maxAttempts = 5;
+const retryInSeconds = 30;
+
+export interface Archived {
+  readonly id: string;
+  readonly channel_config_id: string;
+  readonly provider: string;
+  readonly target: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Uint8Array | null;
+  readonly body_key: string | null;
+  readonly received_at: Date;
+  readonly correlation_id: string;
+}
+
+export interface Read {
+  readonly row: Archived;
+  readonly parsed: ParsedDelivery;
+}
+
+/** A delivery that is applied under a claim. */
+interface Job extends Read {
+  readonly claimed: Claimed;
+}
+
+/** @param ids those a bell named; empty: whatever is due, up to 100 */
+export async function applyDeliveries(ctx: Context, deps: DeliveryDeps, ids: readonly string[]): Promise<ApplyReport> {
+  const { claimed, rows } = await transact(ctx, async (ctx) => {
+    const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim });
+    return {
+      claimed,
+      rows: await load(
+        ctx,
+        claimed.map((one) => one.id),
+      ),
+    };
+  });
+  if (claimed.length === 0) return { claimed: 0, completed: 0, failed: 0, newEvents: 0, newInbound: 0 };
+  const byId = new Map(claimed.map((one) => [one.id, one]));
+  const jobs: Job[] = [];
+  const broken: Settled[] = [];
+  for (const row of rows) {
+    const claimedRow = byId.get(row.id);
+    if (!claimedRow) continue;
+    const read = await readOne(deps, row);
+    if ("error" in read) broken.push(setAside(claimedRow, read));
+    else jobs.push({ ...read, claimed: claimedRow });
+  }
+  let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
+  for (const group of groups(jobs)) done = sum(done, await applyGroup(ctx, group, broken));
+  await transact(ctx, (ctx) => settle(ctx.db, ctx.tenantId, work.deliveries, broken));
+  return { claimed: claimed.length, failed: broken.filter((one) => one.status === "failed").length, ...done };
+}
+
+export async function load(ctx: TxContext, ids: readonly string[]): Promise<Archived[]> {
+  const { rows } = await sql<Archived>`
+    select id, channel_config_id, provider, target, headers, body, body_key, received_at, correlation_id
+    from webhook_deliveries where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]}) order by received_at, id`.execute(
+    ctx.db,
+  );
+  return rows;
+}
+
+export interface Unreadable {
+  readonly error: string;
+  /** Its bytes could not be fetched, which says nothing about them. */
+  readonly again: boolean;
+}
+
+/** Fetches the body and reads it by its provider's rules. A body that cannot be read at all is an answer, not an exception. */
+export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read | Unreadable> {
+  const adapter = deps.webhooks[row.provider];
+  if (!adapter) return { error: `no adapter for provider ${row.provider}`, again: false };
+  let body = row.body;
+  try {
+    body ??= await deps.blobs.get(row.body_key ?? "");
+  } catch (error) {
+    return { error: messageOf(error), again: true };
+  }
+  try {
+    // Adapters read the address for its query only; the host it was called at is not archived.
+    const url = new URL(row.target, "https://archived.invalid").href;
+    const parsed = await adapter.parse({ headers: row.headers, body, url }, row.received_at);
+    const whole = parsed.problems.find((problem) => problem.index === -1);
+    return whole ? { error: whole.reason, again: false } : { row, parsed };
+  } catch (error) {
+    return { error: messageOf(error), again: false };
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);
+
+function setAside({ id, generation, attempts }: Claimed, { error, again }: Unreadable): Settled {
+  return again && attempts < maxAttempts
+    ? { id, generation, status: "pending", error, retryInSeconds: retryInSeconds * attempts }
+    : { id, generation, status: "failed", error };
+}
+
+/** Neighbours share a transaction up to a limit of events; a delivery is never split. */
+function groups(jobs: readonly Job[]): Job[][] {
+  const made: Job[][] = [];
+  let size = maxEvents;
+  for (const job of jobs) {
+    const events = job.parsed.events.length + job.parsed.inbound.length;
+    if (size + events > maxEvents) {
+      made.push([]);
+      size = 0;
+    }
+    made.at(-1)?.push(job);
+    size += events;
+  }
+  return made;
+}
+
+interface Outcome {
+  readonly completed: number;
+  readonly newEvents: number;
+  readonly newInbound: number;
+}
+const sum = (a: Outcome, b: Outcome): Outcome => ({
+  completed: a.completed + b.completed,
+  newEvents: a.newEvents + b.newEvents,
+  newInbound: a.newInbound + b.newInbound,
+});
+
+/** All in one transaction; if that fails, each alone, so that the one at fault is found and set aside. */
+async function applyGroup(ctx: Context, jobs: readonly Job[], broken: Settled[]): Promise<Outcome> {
+  try {
+    return await applyTogether(ctx, jobs);
+  } catch (error) {
+    const [only, ...more] = jobs;
+    if (!only) return { completed: 0, newEvents: 0, newInbound: 0 };
+    if (more.length === 0) {
+      broken.push(setAside(only.claimed, { error: messageOf(error), again: !isOurs(error) }));
+      return { completed: 0, newEvents: 0, newInbound: 0 };
+    }
+    let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
+    for (const job of jobs) done = sum(done, await applyGroup(ctx, [job], broken));
+    return done;
+  }
+}
+
+/** SQLSTATE classes 22 and 23: this data will be refused the next time as well. Anything else (a lost connection, a full disk) may pass. */
+const isOurs = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && /^(22|23)/.test(String(error.code));
+
+const applyTogether = (ctx: Context, jobs: readonly Job[]): Promise<Outcome> =>
+  transact(ctx, async (ctx) => {
+    const held = new Set(
+      await settle(
+        ctx.db,
+        ctx.tenantId,
+        work.deliveries,
+        jobs.map(({ claimed }) => ({ id: claimed.id, generation: claimed.generation, status: "completed" })),
+      ),
+    );
+    // A worker that was paused past its lease applies nothing.
+    const ours = jobs.filter(({ claimed }) => held.has(claimed.id));
+    const effects = await takeEffect(ctx, batchOf(ours));
+    await note(ctx, ours, effects);
+    return { completed: ours.length, newEvents: effects.newEvents, newInbound: effects.newInbound };
+  });
+
+export function batchOf(reads: readonly Read[]): Batch {
+  return {
+    facts: reads.flatMap(({ row, parsed }) =>
+      parsed.events.map((event) => ({
+        channelConfigId: row.channel_config_id,
+        provider: row.provider,
+        deliveryId: row.id,
+        event,
+      })),
+    ),
+    inbound: reads.flatMap(({ row, parsed }) =>
+      parsed.inbound.map((inbound) => ({
+        channelConfigId: row.channel_config_id,
+        provider: row.provider,
+        deliveryId: row.id,
+        receivedAt: row.received_at,
+        correlationId: row.correlation_id,
+        inbound,
+      })),
+    ),
+  };
+}
+
+/** What was found in each delivery, its unreadable events and those about a stranger's message included. */
+export async function note(ctx: TxContext, reads: readonly Read[], effects: Effects): Promise<void> {
+  const strangers = Map.groupBy(effects.strangers, (fact) => fact.deliveryId);
+  const rows = reads.map(({ row, parsed }) => {
+    const foreign = (strangers.get(row.id) ?? []).map(({ event }) => ({
+      index: indexOf(parsed, parsed.events.indexOf(event)),
+      reason: `event ${event.providerEventId}: ${event.messageId} is no message of this tenant`,
+    }));
+    return {
+      id: row.id,
+      events: parsed.events.length,
+      inbound: parsed.inbound.length,
+      problems: [...parsed.problems, ...foreign],
+    };
+  });
+  await sql`
+    update webhook_deliveries d set event_count = r.events, inbound_count = r.inbound, problems = r.problems, last_error = null
+    from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.events)}::int[], ${rows.map((r) => r.inbound)}::int[],
+                ${rows.map((r) => JSON.stringify(r.problems))}::jsonb[]) as r(id, events, inbound, problems)
+    where d.tenant_id = ${ctx.tenantId} and d.id = r.id`.execute(ctx.db);
+}
+
+/** Where the nth readable event stood in the body: unreadable ones before it shift it. */
+function indexOf({ problems }: ParsedDelivery, nth: number): number {
+  const unreadable = new Set(problems.map((problem) => problem.index));
+  let index = 0;
+  for (let readable = 0; ; index++) {
+    if (unreadable.has(index)) continue;
+    if (readable++ === nth) return index;
+  }
+}

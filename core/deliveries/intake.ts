@@ -1,0 +1,204 @@
+/**
+ * The front door of webhooks: find the endpoint, verify the raw bytes, archive them, ring.
+ *
+ * Invariants: nothing is parsed before it is archived, nothing is accepted before it is durable; an endpoint that does not exist and a
+ * signature that does not match are refused with the same words.
+ */
+import { createHash } from "node:crypto";
+import type { Kysely } from "kysely";
+import type { DB } from "../db/types.gen.ts";
+import { type Context, DomainError, newId, storableText, transact } from "../kernel/index.ts";
+import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
+import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
+import { Archive, countRefusal, type Kept } from "./archive.ts";
+
+export interface IntakeDeps {
+  readonly db: Kysely<DB>;
+  readonly keys: KeyService;
+  readonly blobs: Pick<Blobs, "put">;
+  readonly webhooks: Readonly<Record<string, WebhookAdapter>>;
+  /** Wall clock of this process, for the age of the cache and of ids. Decisions about signatures use the database's clock. */
+  readonly wallClock: () => Date;
+  readonly contextFor: (tenantId: string) => Context;
+}
+
+/** Limits of a request's body; Lambda itself takes no more than 6 MB. */
+export const maxBodyBytes = 1_048_576;
+/** Received e-mail with attachments. */
+export const maxMultipartBytes = 6 * 1_048_576;
+/** Larger bodies go to object storage. */
+export const maxInlineBytes = 100 * 1_024;
+
+/** How long credentials are trusted without looking. A signature that fails under them is checked again with fresh ones. */
+const endpointSeconds = 60;
+const maxEndpoints = 10_000;
+
+interface Endpoint {
+  readonly tenantId: string;
+  readonly sealed: string;
+  readonly credentials: Credentials;
+  readonly readAt: Date;
+  /** The database's clock when it was read. */
+  readonly now: Date;
+}
+
+export interface WebhookCall {
+  readonly provider: string;
+  readonly channelConfigId: string;
+  readonly request: WebhookRequest;
+  /** Path and query as called. */
+  readonly target: string;
+}
+
+const errors = {
+  refused: () =>
+    new DomainError("unauthenticated", "webhook.refused", "This request is not from the provider of this endpoint."),
+  tooLarge: (max: number) =>
+    new DomainError("too_large", "webhook.too_large", `A body of at most ${max} bytes is taken here.`),
+  unavailable: (cause: unknown) =>
+    new DomainError(
+      "unavailable",
+      "webhook.unavailable",
+      "Nothing can be stored at the moment. Please deliver again.",
+      { cause, retryAfterSeconds: 30 },
+    ),
+};
+
+const isMultipart = (request: WebhookRequest): boolean =>
+  /^\s*multipart\//i.test(request.headers["content-type"] ?? "");
+
+/** One per process: it remembers endpoints and shares INSERTs among concurrent requests. */
+export class WebhookIntake {
+  readonly #deps: IntakeDeps;
+  readonly #archive: Archive;
+  readonly #endpoints = new Map<string, Endpoint>();
+
+  constructor(deps: IntakeDeps) {
+    this.#deps = deps;
+    this.#archive = new Archive({ db: deps.db });
+  }
+
+  /** @throws DomainError `webhook.refused`, `webhook.too_large`, `webhook.unavailable` */
+  async receive(call: WebhookCall): Promise<Kept> {
+    const limit = isMultipart(call.request) ? maxMultipartBytes : maxBodyBytes;
+    if (call.request.body.byteLength > limit) {
+      await this.#refuseLarge(call);
+      throw errors.tooLarge(limit);
+    }
+    const endpoint = await this.#verified(call);
+    const row = await this.#rowOf(call, endpoint);
+    const kept = await this.#archive.add(row).catch((cause: unknown) => {
+      throw errors.unavailable(cause);
+    });
+    // A bell that cannot be rung now is rung by the sweep: the row is committed either way.
+    if (kept.fresh) {
+      await this.#deps
+        .contextFor(endpoint.tenantId)
+        .ring?.([{ kind: "deliveries", tenantId: endpoint.tenantId, ids: [kept.id] }])
+        .catch(() => {});
+    }
+    return kept;
+  }
+
+  async #verified(call: WebhookCall): Promise<Endpoint> {
+    const adapter = Object.hasOwn(this.#deps.webhooks, call.provider) ? this.#deps.webhooks[call.provider] : undefined;
+    if (!adapter) throw errors.refused();
+    const known = this.#remembered(call);
+    if (known && adapter.verify(known.credentials, call.request, this.#now(known)).valid) return known;
+    // Unknown, rotated, or the clock has moved: only what is true now refuses anybody.
+    const endpoint = await this.#look(call).catch((cause: unknown) => {
+      throw errors.unavailable(cause);
+    });
+    const verdict = adapter.verify(endpoint?.credentials ?? {}, call.request, endpoint?.now ?? this.#deps.wallClock());
+    if (endpoint && verdict.valid) return endpoint;
+    if (endpoint && !verdict.valid) await this.#count(endpoint.tenantId, call, verdict.reason);
+    throw errors.refused();
+  }
+
+  #remembered(call: WebhookCall): Endpoint | undefined {
+    const known = this.#endpoints.get(keyOf(call));
+    if (!known) return undefined;
+    const age = this.#deps.wallClock().getTime() - known.readAt.getTime();
+    return age < endpointSeconds * 1_000 ? known : undefined;
+  }
+
+  /** The database's clock, as far as it can be known without asking. */
+  #now({ now, readAt }: Endpoint): Date {
+    return new Date(now.getTime() + this.#deps.wallClock().getTime() - readAt.getTime());
+  }
+
+  async #look(call: WebhookCall): Promise<Endpoint | null> {
+    const { db, keys, wallClock, contextFor } = this.#deps;
+    const key = keyOf(call);
+    const tenantId = await endpointTenant(db, call.provider, call.channelConfigId);
+    if (tenantId === null) {
+      this.#endpoints.delete(key);
+      return null;
+    }
+    const { channel, now } = await transact(contextFor(tenantId), async (ctx) => ({
+      channel: (await sealedChannels(ctx, { ids: [call.channelConfigId] }))[0],
+      now: ctx.now,
+    }));
+    if (!channel) return null;
+    const before = this.#endpoints.get(key);
+    const credentials =
+      before?.sealed === channel.sealedCredentials
+        ? before.credentials
+        : await openCredentials({ tenantId }, keys, channel);
+    const endpoint = { tenantId, sealed: channel.sealedCredentials, credentials, readAt: wallClock(), now };
+    if (this.#endpoints.size >= maxEndpoints) this.#endpoints.clear();
+    this.#endpoints.set(key, endpoint);
+    return endpoint;
+  }
+
+  async #rowOf({ provider, channelConfigId, request, target }: WebhookCall, endpoint: Endpoint) {
+    const now = this.#now(endpoint);
+    const id = newId("delivery", now);
+    const { body } = request;
+    const inline = body.byteLength < maxInlineBytes;
+    const bodyKey = inline ? null : `t/${endpoint.tenantId}/deliveries/${id}`;
+    if (bodyKey !== null) {
+      await this.#deps.blobs
+        .put(bodyKey, body, request.headers["content-type"] ?? "application/octet-stream")
+        .catch((cause: unknown) => {
+          throw errors.unavailable(cause);
+        });
+    }
+    return {
+      tenantId: endpoint.tenantId,
+      id,
+      channelConfigId,
+      provider,
+      target: storableText(target),
+      headers: headersOf(request),
+      body: inline ? body : null,
+      bodyKey,
+      bodyBytes: body.byteLength,
+      bodySha256: createHash("sha256").update(target).update("\0").update(body).digest(),
+      signature: signatureOf(request),
+      correlationId: newId("correlation", now),
+    };
+  }
+
+  async #refuseLarge(call: WebhookCall): Promise<void> {
+    const tenantId = await endpointTenant(this.#deps.db, call.provider, call.channelConfigId).catch(() => null);
+    if (tenantId !== null) await this.#count(tenantId, call, "too_large");
+  }
+
+  /** A refusal is a refusal, whether or not it could be counted. */
+  async #count(tenantId: string, { channelConfigId }: WebhookCall, reason: string): Promise<void> {
+    await countRefusal(this.#deps.db, tenantId, channelConfigId, reason.slice(0, 100)).catch(() => {});
+  }
+}
+
+const keyOf = ({ provider, channelConfigId }: WebhookCall): string => `${provider} ${channelConfigId}`;
+
+const secretHeaders = new Set(["authorization", "cookie"]);
+
+const headersOf = ({ headers }: WebhookRequest): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(headers).flatMap(([name, value]) => (secretHeaders.has(name) ? [] : [[name, storableText(value)]])),
+  );
+
+const signatureOf = ({ headers }: WebhookRequest): string | null =>
+  Object.entries(headers).find(([name]) => name.endsWith("signature"))?.[1] ?? null;

@@ -1,0 +1,103 @@
+/**
+ * Deliveries once more through today's code. Invariant: what was applied before is not applied again (`event_keys`), so replaying everything
+ * there is changes only what today's code reads better.
+ */
+import * as z from "zod";
+import { type Context, idOf, parseInput, transact } from "../kernel/index.ts";
+import { batchOf, type DeliveryDeps, load, note, type Read, readOne } from "./apply.ts";
+import { takeEffect } from "./effects.ts";
+
+export const Replay = z.union([
+  z.object({ ids: z.array(idOf("delivery")).min(1).max(1_000) }),
+  z
+    .object({
+      /** Received at or after. */
+      from: z.coerce.date(),
+      /** Received before. */
+      to: z.coerce.date(),
+    })
+    .refine(({ from, to }) => from < to, { error: "expected from before to", path: ["from"] }),
+]);
+
+export interface ReplayReport {
+  readonly deliveries: number;
+  /** Facts and answers that had never been applied. */
+  readonly newEvents: number;
+  readonly newInbound: number;
+  /** Facts that today's code reads better than what was stored. */
+  readonly corrected: number;
+  readonly failed: readonly { readonly id: string; readonly error: string }[];
+}
+
+const pageSize = 20;
+
+/** Those not being worked on at this moment, in the order in which they came. */
+async function page(ctx: Context, selection: z.output<typeof Replay>, after: { at: Date; id: string } | null) {
+  return transact(ctx, async (ctx) => {
+    let rows = ctx.db
+      .selectFrom("webhook_deliveries")
+      .select(["id"])
+      .where("tenant_id", "=", ctx.tenantId)
+      .where("status", "<>", "running");
+    rows =
+      "ids" in selection
+        ? rows.where("id", "in", selection.ids)
+        : rows.where("received_at", ">=", selection.from).where("received_at", "<", selection.to);
+    if (after) {
+      rows = rows.where((eb) =>
+        eb.or([eb("received_at", ">", after.at), eb.and([eb("received_at", "=", after.at), eb("id", ">", after.id)])]),
+      );
+    }
+    const found = await rows.orderBy("received_at").orderBy("id").limit(pageSize).execute();
+    return load(
+      ctx,
+      found.map((row) => row.id),
+    );
+  });
+}
+
+/** Replays by id or by when they were received. A delivery that fails is reported, keeps its state, and does not stop the rest. */
+export const replayDeliveries = Object.assign(
+  async (ctx: Context, deps: DeliveryDeps, input: z.input<typeof Replay>): Promise<ReplayReport> => {
+    const selection = parseInput(Replay, input);
+    const failed: { id: string; error: string }[] = [];
+    const counts = { deliveries: 0, newEvents: 0, newInbound: 0, corrected: 0 };
+    let after: { at: Date; id: string } | null = null;
+    for (;;) {
+      const rows = await page(ctx, selection, after);
+      for (const row of rows) {
+        after = { at: row.received_at, id: row.id };
+        counts.deliveries++;
+        const read = await readOne(deps, row);
+        if ("error" in read) {
+          failed.push({ id: row.id, error: read.error });
+          continue;
+        }
+        try {
+          const effects = await replayOne(ctx, read);
+          counts.newEvents += effects.newEvents;
+          counts.newInbound += effects.newInbound;
+          counts.corrected += effects.corrected;
+        } catch (error) {
+          failed.push({ id: row.id, error: error instanceof Error ? error.message : String(error) });
+        }
+      }
+      if (rows.length < pageSize) return { ...counts, failed };
+    }
+  },
+  { schema: Replay },
+);
+
+const replayOne = (ctx: Context, read: Read) =>
+  transact(ctx, async (ctx) => {
+    const effects = await takeEffect(ctx, { ...batchOf([read]), correct: true });
+    await note(ctx, [read], effects);
+    await ctx.db
+      .updateTable("webhook_deliveries")
+      .set((eb) => ({ status: "completed", completed_at: ctx.now, replays: eb("replays", "+", 1) }))
+      .where("tenant_id", "=", ctx.tenantId)
+      .where("id", "=", read.row.id)
+      .where("status", "<>", "running")
+      .execute();
+    return effects;
+  });

@@ -19,6 +19,16 @@ export const phone = z.string().transform((raw, context) => {
 export const tag = z.string().trim().min(1).max(100);
 export const tags = z.array(tag).max(100);
 
+/** Several values of one kind: an array, or `a,b` as a query string has it. */
+export const several = <S extends z.ZodType<string, string>>(one: S, most: number) =>
+  z.union([
+    z.array(one).min(1).max(most),
+    z
+      .string()
+      .transform((text) => text.split(","))
+      .pipe(z.array(one).min(1).max(most)),
+  ]);
+
 /** Fields of a lead that people write. `null` empties one in an update. */
 export const leadFields = {
   firstName: text,

@@ -18,7 +18,7 @@ import {
   type TxContext,
 } from "../kernel/index.ts";
 import { addContact, type Contact } from "./contacts.ts";
-import { leadColumns, leadFields, tag, tags, triggerTypes } from "./fields.ts";
+import { leadColumns, leadFields, several, tag, tags, triggerTypes } from "./fields.ts";
 
 export interface Lead {
   readonly id: string;
@@ -216,9 +216,9 @@ const likeText = (text: string): string => text.replace(/[\\%_]/g, "\\$&");
 export const listLeads = query(
   Page.extend({
     q: z.string().trim().min(2).max(200).optional(),
-    status: z.array(z.enum(leadStatuses)).max(leadStatuses.length).optional(),
-    tagsAny: tags.optional(),
-    tagsAll: tags.optional(),
+    status: several(z.enum(leadStatuses), leadStatuses.length).optional(),
+    tagsAny: several(tag, 100).optional(),
+    tagsAll: several(tag, 100).optional(),
     ownerId: idOf("actor").optional(),
     source: z.string().max(500).optional(),
     importId: idOf("import").optional(),
@@ -327,7 +327,7 @@ export const tagLeads = command(
   },
 );
 
-/** Soft: what was sent to it stays explainable; nothing more is sent. @returns whether it was there */
+/** Soft: what was sent to it stays explainable; nothing more is sent. @throws DomainError `lead.not_found` */
 export const deleteLead = command(z.object({ id: idOf("lead") }), async (ctx, { id }): Promise<void> => {
   const row = await ctx.db
     .updateTable("leads")

@@ -61,6 +61,9 @@ export async function checkTargets(
   return rows;
 }
 
+/** Also as a query string has it: `true`, `false`, `1`, `0`, … */
+export const Flag = z.union([z.boolean(), z.stringbool()]);
+
 const Address = z.object({ channel: z.enum(channels), address: z.string().min(1).max(320) });
 
 export type Check =
@@ -150,7 +153,7 @@ export const list = query(
     channel: z.enum(channels).optional(),
     address: z.string().max(320).optional(),
     reason: z.enum(suppressionReasons).optional(),
-    active: z.boolean().optional(),
+    active: Flag.optional(),
   }),
   async (ctx, { limit, cursor, channel, address, reason, active }) => {
     const before = decodeCursor(cursor);

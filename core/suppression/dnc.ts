@@ -7,6 +7,7 @@ import { sql } from "kysely";
 import * as z from "zod";
 import { command, DomainError, decodeCursor, newId, normalizePhone, Page, paged, query } from "../kernel/index.ts";
 import { type Added, maxEntries, stopQueued } from "./add.ts";
+import { Flag } from "./check.ts";
 import { lockAddresses, type Target } from "./locks.ts";
 
 const Phone = z.string().transform((raw, context) => {
@@ -107,19 +108,16 @@ export const checkDnc = query(
 );
 
 /** Newest first; `active: false` lists what was lifted. */
-export const listDnc = query(
-  Page.extend({ active: z.boolean().default(true) }),
-  async (ctx, { limit, cursor, active }) => {
-    const before = decodeCursor(cursor);
-    const rows: DncEntry[] = await ctx.db
-      .selectFrom("dnc_list")
-      .select(columns)
-      .where("organization_id", "=", ctx.organizationId)
-      .where("lifted_at", active ? "is" : "is not", null)
-      .$if(before !== undefined, (qb) => qb.where("id", "<", before ?? ""))
-      .orderBy("id", "desc")
-      .limit(limit + 1)
-      .execute();
-    return paged(rows, limit);
-  },
-);
+export const listDnc = query(Page.extend({ active: Flag.default(true) }), async (ctx, { limit, cursor, active }) => {
+  const before = decodeCursor(cursor);
+  const rows: DncEntry[] = await ctx.db
+    .selectFrom("dnc_list")
+    .select(columns)
+    .where("organization_id", "=", ctx.organizationId)
+    .where("lifted_at", active ? "is" : "is not", null)
+    .$if(before !== undefined, (qb) => qb.where("id", "<", before ?? ""))
+    .orderBy("id", "desc")
+    .limit(limit + 1)
+    .execute();
+  return paged(rows, limit);
+});

@@ -90,6 +90,10 @@ describe("listing", () => {
       (await leads.listLeads(a, filter)).data.map(({ id }) => id);
     expect(await ids({})).toEqual([bob.id, hot.id]);
     expect(await ids({ status: ["hot", "cold"] })).toEqual([hot.id]);
+    expect(await ids({ status: "hot,cold", tagsAll: "a,b" })).toEqual([hot.id]);
+    await expect(ids({ status: "hot,nonsense" })).rejects.toMatchObject({
+      fields: [{ path: expect.stringContaining("status") }],
+    });
     expect(await ids({ tagsAny: ["a", "c"] })).toEqual([hot.id]);
     expect(await ids({ tagsAll: ["a", "b"] })).toEqual([hot.id]);
     expect(await ids({ tagsAll: ["a", "c"] })).toEqual([]);

@@ -1,0 +1,47 @@
+/** Whoever claims takes the locks of whoever suppresses: the two sides of one promise are written in two modules. */
+import { sql } from "kysely";
+import { expect, test } from "vitest";
+import { type TxContext, transact } from "../../../core/kernel/index.ts";
+import { lockDue } from "../../../core/messages/facts.ts";
+import { lockAddresses, type Target } from "../../../core/suppression/index.ts";
+import { testDatabase } from "../../support/database.ts";
+import { arrange, newTenant } from "../../support/tenant.ts";
+
+const database = await testDatabase();
+
+async function held(ctx: TxContext): Promise<unknown[]> {
+  const { rows } = await sql`
+    select classid, objid from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() order by classid, objid`.execute(
+    ctx.db,
+  );
+  return rows;
+}
+
+const targets: Target[] = [
+  { channel: "sms", address: "+12025550101" },
+  { channel: "sms", address: "+12025550102" },
+  { channel: "email", address: "ada@example.com" },
+  { channel: "whatsapp", address: "+12025550101" },
+];
+
+test("a claim holds exactly the locks that a suppression of the same addresses takes", async () => {
+  const tenant = await newTenant(database);
+  await arrange(database, tenant.tenantId, (tx) =>
+    sql`insert into outbound_messages (tenant_id, channel, to_address, suppression_key, dedupe_key, expires_at)
+      select ${tenant.tenantId}, channel, address, address, channel || address, app_now() + interval '1 day'
+      from unnest(${targets.map((t) => t.channel)}::text[], ${targets.map((t) => t.address)}::text[]) t(channel, address)`.execute(
+      tx,
+    ),
+  );
+  const bySuppression = await transact(tenant, async (ctx) => {
+    await lockAddresses(ctx, targets);
+    return held(ctx);
+  });
+  const byClaim = await transact(tenant, async (ctx) => {
+    expect(await lockDue(ctx, undefined, 100)).toHaveLength(targets.length);
+    return held(ctx);
+  });
+  // One for each address of the tenant, one more for each number that may be texted: the organization's.
+  expect(bySuppression).toHaveLength(6);
+  expect(byClaim).toEqual(bySuppression);
+});

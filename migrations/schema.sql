@@ -1930,7 +1930,7 @@ CREATE OR REPLACE FUNCTION company.record_history()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 begin
   insert into company.history (tenant_id, company_id, changed_fields, old_values, new_values, changed_by)
@@ -1949,7 +1949,7 @@ CREATE OR REPLACE FUNCTION intake.f_ingest_json(p_rows jsonb[], p_source text, p
  RETURNS TABLE(load_id text, status text, message text)
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   select * from intake.f_ingest_rows(
     p_rows,
@@ -1964,7 +1964,7 @@ CREATE OR REPLACE FUNCTION intake.f_ingest_rows(p_rows jsonb[], p_emails text[],
  RETURNS TABLE(load_id text, status text, message text)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
  SET jit TO 'off'
  SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
@@ -1984,11 +1984,13 @@ begin
            coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
     from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
   ), earlier as materialized (
-    select distinct on (l.email) l.email, l.load_id
-    from intake.raw_loads l
-    where l.tenant_id = tenant and l.email = any (p_emails) and l.created_at > at - interval '30 days'
-      and l.status in ('pending', 'promoted')
-    order by l.email, l.load_id
+    -- A look-up per address, whatever the statistics say: on a table that was never analysed the planner would rather read the whole
+    -- tenant per call, and each chunk of a list would cost more than the one before. (The || keeps it from walking the primary key.)
+    select g.email, l.load_id
+    from (select distinct h.email from given h where h.email is not null) g, lateral (
+      select min(r.load_id || '') as load_id from intake.raw_loads r
+      where r.tenant_id = tenant and r.email = g.email and r.created_at > at - interval '30 days' and r.status in ('pending', 'promoted')) l
+    where l.load_id is not null
   ), judged as materialized (
     -- A refused row claims no address: the good row behind it is the first.
     select g.*, coalesce(e.load_id, case when g.problem is null and f.n < g.n then f.id end) as repeats,
@@ -2033,7 +2035,7 @@ grant execute to outrider_app;
 CREATE OR REPLACE FUNCTION intake.lock_tenant(p_tenant text)
  RETURNS void
  LANGUAGE sql
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
 $function$;
@@ -2041,15 +2043,15 @@ grant execute to public;
 
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION intake.pending_loads(p_tenant text, p_load_ids text[])
- RETURNS TABLE(load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
+ RETURNS TABLE(at_row tid, load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 begin
   return query
-  select l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+  select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
          row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
-  from (select * from intake.raw_loads r
+  from (select r.ctid, r.* from intake.raw_loads r
         where r.tenant_id = p_tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
         order by r.load_id limit 10000 for update) l;
 end $function$;
@@ -2059,7 +2061,7 @@ CREATE OR REPLACE FUNCTION people.record_history()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 begin
   insert into people.history (tenant_id, person_id, changed_fields, old_values, new_values, changed_by)
@@ -2089,7 +2091,7 @@ CREATE OR REPLACE FUNCTION public.api_key_tenant(p_hash bytea)
  RETURNS TABLE(tenant_id text, id text)
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   select k.tenant_id, k.id from api_keys k
   where k.key_hash = p_hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > app_now())
@@ -2163,7 +2165,7 @@ CREATE OR REPLACE FUNCTION public.due_work(p_kind text, p_limit integer, p_full_
  RETURNS TABLE(tenant_id text, id text)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 declare
   at timestamptz := app_now();
@@ -2209,7 +2211,7 @@ CREATE OR REPLACE FUNCTION public.endpoint_tenant(p_provider text, p_id text)
  RETURNS text
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   select c.tenant_id from channel_configs c where c.id = p_id and c.provider = p_provider and c.status <> 'disabled'
 $function$;
@@ -2220,7 +2222,7 @@ CREATE OR REPLACE FUNCTION public.ensure_event_partition(p_at timestamp with tim
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 declare
   first date := date_trunc('month', p_at at time zone 'UTC')::date;
@@ -2332,7 +2334,7 @@ CREATE OR REPLACE FUNCTION public.record_lead_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 declare
   at timestamptz := app_now();
@@ -2350,7 +2352,7 @@ CREATE OR REPLACE FUNCTION public.record_lead_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
 begin
   insert into lead_audit_log (tenant_id, lead_id, field_name, old_value, new_value, changed_by)
@@ -2388,7 +2390,7 @@ CREATE OR REPLACE FUNCTION public.tenant_ids()
  RETURNS SETOF text
  LANGUAGE sql
  STABLE SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   select t.id from tenants t order by t.id
 $function$;
@@ -2441,7 +2443,7 @@ CREATE OR REPLACE FUNCTION vault.f_mark_contacts(p_emails text[], p_status text)
  RETURNS integer
  LANGUAGE sql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   with marked as (
     update people.master p set status = p_status
@@ -2460,7 +2462,7 @@ CREATE OR REPLACE FUNCTION vault.f_promote_contacts(p_load_ids text[] DEFAULT NU
  RETURNS TABLE(promoted_count integer, updated_count integer, failed_count integer, message text)
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'public'
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
  SET jit TO 'off'
  SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
@@ -2474,6 +2476,7 @@ declare
 begin
   if tenant is null or organization is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
   perform intake.lock_tenant(tenant);
+  perform vault.learn_sizes();
   perform set_config('app.trigger', 'import', true);
 
   return query
@@ -2528,8 +2531,9 @@ begin
   ), companies as materialized (
     select domain, id from company_up
     union all
-    select c.domain, c.id from company.master c join company_in i on i.domain = c.domain
-    where c.tenant_id = tenant and not exists (select from company_up u where u.domain = c.domain)
+    select i.domain, c.id
+    from company_in i, lateral (select m.id from company.master m where m.tenant_id = tenant and m.domain = i.domain limit 1) c
+    where not exists (select from company_up u where u.domain = i.domain)
   ),
   -- people
   person_up as (
@@ -2578,8 +2582,9 @@ begin
   ),
   -- leads: one live lead per person; a phone that another lead already has stays on the contact only
   lead_old as materialized (
-    select distinct on (l.person_id) l.person_id, l.id from leads l join people_now p on p.id = l.person_id
-    where l.tenant_id = tenant and l.deleted_at is null order by l.person_id, l.id
+    select p.id as person_id, l.id from people_now p, lateral (
+      select x.id from leads x where x.tenant_id = tenant and x.person_id = p.id and x.deleted_at is null limit 1) l
+    where not p.is_new
   ), lead_new as (
     insert into leads (tenant_id, id, organization_id, source_type, source_id, import_run_id, load_id, source, company_id, person_id,
                        company_name, first_name, last_name, contact_name, phone, phone_number, email, emails, phones, city, state, zip,
@@ -2587,8 +2592,8 @@ begin
     select tenant, make_id('lead', t, p.n), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
            p.metadata ->> 'import_id', p.load_id, p.source, p.company_id, p.id, p.company, p.first_name, p.last_name, p.name,
            coalesce(p.raw_data ->> 'phone', p.phone),
-           case when p.phone_nth = 1 and not exists (
-             select from leads x where x.tenant_id = tenant and x.phone_number = p.phone and x.deleted_at is null) then p.phone end,
+           case when p.phone_nth = 1 and (select x.id from leads x where x.tenant_id = tenant and x.phone_number = p.phone
+                                            and x.deleted_at is null limit 1) is null then p.phone end,
            p.email, jsonb_build_array(p.email), case when p.phone is null then '[]' else jsonb_build_array(p.phone) end,
            vault.said(p.f, 'city'), p.state, p.postal_code, p.country, vault.said(p.f, 'website'), p.raw_data,
            array(select jsonb_array_elements_text(p.tags)), at, at
@@ -2617,14 +2622,19 @@ begin
       custom_fields = k.custom_fields || excluded.custom_fields
     returning k.id, k.person_id
   ), channel_rows as materialized (
-    select c.id as contact_id, p.n * 2 + v.nth as n, v.channel, v.address, p.source
+    select c.id as contact_id, p.n * 2 + v.nth as n, v.channel, v.address, p.source, p.is_new
     from contact_up c join people_now p on p.id = c.person_id,
          lateral (values (0, 'email', p.email), (1, 'sms', p.phone)) v(nth, channel, address)
     where v.address is not null
   ), demoted as (
     -- The address in force is the primary one; those it replaces stay, as others.
-    update contact_channels k set is_primary = false from channel_rows r
-    where k.tenant_id = tenant and k.contact_id = r.contact_id and k.channel = r.channel and k.address <> r.address and k.is_primary
+    update contact_channels k set is_primary = false
+    where k.ctid = any (array(
+      select o.ctid from channel_rows r, lateral (
+        select x.ctid from contact_channels x
+        where x.tenant_id = tenant and x.contact_id = r.contact_id and x.channel = r.channel and x.address <> r.address and x.is_primary
+        limit 100) o
+      where not r.is_new))
   ), channels as (
     insert into contact_channels as k (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
     select tenant, make_id('chn', t, r.n), r.contact_id, r.channel, r.address, r.source, at, at
@@ -2636,10 +2646,10 @@ begin
     from contact_up c join people_now p on p.id = c.person_id
     -- Consent is for the number it was given with, not for another one that stayed in force.
     where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
-      and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
+      and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
-    from locked k where l.tenant_id = tenant and l.load_id = k.load_id
+    where l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
     returning l.load_id
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
@@ -2652,6 +2662,22 @@ begin
                    (select count(*) from people_now p where not p.is_new), (select count(*) from done));
 end $function$;
 grant execute to outrider_app;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.learn_sizes()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public'
+AS $function$
+declare unknown regclass;
+begin
+  for unknown in select c.oid from pg_class c
+                 where c.oid = any (array['intake.raw_loads', 'company.master', 'people.master', 'leads', 'contacts', 'contact_channels',
+                                          'consents']::regclass[])
+                   and c.reltuples <= 0 and pg_relation_size(c.oid) >= 65536 order by c.oid loop
+    execute format('analyze %s', unknown);
+  end loop;
+end $function$;
 
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION vault.origin(p_source text, p_load text, p_at timestamp with time zone)

@@ -101,7 +101,12 @@ async function checkOwner(ctx: TxContext, id: string): Promise<void> {
   if (!found) throw errors.ownerNotFound(id);
 }
 
+/** Two writers of one number take turns, so that the second finds the first's lead instead of failing on the unique index. */
+const lockPhone = (ctx: TxContext, phone: string) =>
+  sql`select pg_advisory_xact_lock(address_lock_key(${ctx.tenantId}, 'lead_phone', ${phone}))`.execute(ctx.db);
+
 async function checkPhone(ctx: TxContext, phone: string, self: string): Promise<void> {
+  await lockPhone(ctx, phone);
   const other = await ctx.db
     .selectFrom("leads")
     .select("id")
@@ -160,6 +165,7 @@ export const createLead = command(
     { ownerId, sourceType, status, tags, timeZone, ...fields },
   ): Promise<{ lead: Lead; contact: Contact | null }> => {
     if (ownerId) await checkOwner(ctx, ownerId);
+    if (fields.phone) await lockPhone(ctx, fields.phone);
     await triggeredBy(ctx, sourceType === "manual" ? "manual" : "system");
     const lead = await ctx.db
       .insertInto("leads")

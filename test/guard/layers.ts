@@ -128,7 +128,7 @@ const ambient: readonly [RegExp, string][] = [
   [/\bnew Date\s*\(\s*\)/, "new Date()"],
   [/\bMath\.random\s*\(/, "Math.random()"],
   [/\brandomUUID\b/, "randomUUID"],
-  [/\bset(?:Timeout|Interval|Immediate)\s*\(/, "timers"],
+  [/\bset(?:Timeout|Interval)\s*\(/, "timers"],
   [/\bprocess\.env\b/, "process.env"],
 ];
 const mayTouchTheWorld = (file: string): boolean => /^core\/(kernel|providers)\//.test(file);

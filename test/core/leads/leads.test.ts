@@ -54,6 +54,19 @@ test("a lead of nothing, a wrong address and a taken phone number are refused by
   expect(await leads.updateLead(a, { id: second.id, phone: ada.phone })).toMatchObject({ phone: "+12025550123" });
 });
 
+test("of twenty who want one phone number at once, one gets it and the others hear why not", async () => {
+  const a = await newTenant(database);
+  const others = await Promise.all(Array.from({ length: 10 }, (_, n) => create(a, { firstName: `n${n}` })));
+  const results = await Promise.allSettled([
+    ...others.map(({ id }) => leads.updateLead(a, { id, phone: ada.phone })),
+    ...others.map(() => create(a, { firstName: "x", phone: ada.phone })),
+  ]);
+  const refusals = results.flatMap((result) =>
+    result.status === "rejected" ? [(result.reason as { code: string }).code] : [],
+  );
+  expect(refusals).toEqual(Array.from({ length: 19 }, () => "lead.phone_taken"));
+});
+
 test("a change of status is in the history with what made it, and every changed field in the audit log", async () => {
   const a = await newTenant(database);
   const { id } = await create(a, ada);

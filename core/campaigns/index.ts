@@ -25,4 +25,5 @@ export { Plan, type PlanInput } from "./plan.ts";
 export { campaignPort } from "./port.ts";
 export { runActions } from "./run.ts";
 export type { EngineEvent, EnrollmentState } from "./state.ts";
+export { addToDnc, suppress, tellStopped } from "./suppress.ts";
 export { completeFinished } from "./write.ts";

@@ -6,6 +6,7 @@ import { applyEvents } from "./apply.ts";
 import { nodeOf } from "./graph.ts";
 import { resolveContent } from "./hash.ts";
 import type { Plan, SendNode } from "./plan.ts";
+import { tellStopped } from "./suppress.ts";
 import { planVersions } from "./versions.ts";
 
 const weekdays = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -88,5 +89,5 @@ async function tell(ctx: TxContext, news: readonly EnrollmentNews[]): Promise<vo
   );
 }
 
-export const campaignPort: CampaignPort = { specsOf, tell };
+export const campaignPort: CampaignPort = { specsOf, tell, tellStopped };
 export { templatesOf };

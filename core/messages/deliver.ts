@@ -49,10 +49,11 @@ export async function deliver(
   remainingMs: () => number,
 ): Promise<DeliverReport> {
   const total = { accepted: 0, rejected: 0, deferred: 0, ambiguous: 0, held: 0, ended: 0 };
-  const batches = ids.length === 0 ? [undefined] : chunks(ids, batchSize);
-  for (const batch of batches) {
+  for (let from = 0; ; from += batchSize) {
     // What is left over is still due: the sweep rings for it.
     if (remainingMs() < minimumRemainingMs) break;
+    const batch = ids.length === 0 ? undefined : ids.slice(from, from + batchSize);
+    if (batch?.length === 0) break;
     const { claimed, held, ended, now } = await transact(ctx, async (ctx) => {
       const result = await claimDue(ctx, batch, { ...deps, limit: batchSize, specsOf: deps.campaigns.specsOf });
       await deps.campaigns.tell(ctx, result.ended);
@@ -61,16 +62,14 @@ export async function deliver(
     const committedAt = deps.monotonicMs();
     total.held += held;
     total.ended += ended.length;
-    if (claimed.length === 0) continue;
-    const results = await callAll(ctx, deps, claimed, { committedAt, now });
-    await storeResults(ctx, deps.campaigns, results);
-    for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
+    if (claimed.length > 0) {
+      const results = await callAll(ctx, deps, claimed, { committedAt, now });
+      await storeResults(ctx, deps.campaigns, results);
+      for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
+    }
+    if (batch === undefined && claimed.length + held + ended.length < batchSize) break;
   }
   return total;
-}
-
-function chunks<T>(items: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
 interface ClaimMoment {

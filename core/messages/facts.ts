@@ -77,8 +77,12 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
       select m.id, m.contact_campaign_id, m.channel, m.suppression_key, m.run_at from outbound_messages m
       where ${due} order by m.run_at, m.id limit ${limit}
     ), locks as materialized (
+      -- The locks of lockAddresses in core/suppression: a text also takes its number's do-not-call lock, which the organization shares.
       select pg_advisory_xact_lock(k.key) from (
-        select distinct address_lock_key(${ctx.tenantId}, w.channel, w.suppression_key) as key from wanted w order by key) k
+        select address_lock_key(${ctx.tenantId}, w.channel, w.suppression_key) as key from wanted w
+        union
+        select address_lock_key(${ctx.organizationId}, 'dnc', w.suppression_key) from wanted w where w.channel = 'sms'
+        order by key) k
     )
     select w.id, w.contact_campaign_id from wanted w, (select count(*) from locks) l order by w.run_at, w.id`.execute(
     ctx.db,
@@ -140,7 +144,10 @@ export interface AddressFacts {
 
 export const addressKey = (channel: string, address: string): string => `${channel} ${address}`;
 
-export async function addressFacts(ctx: TxContext, candidates: readonly Candidate[]): Promise<AddressFacts> {
+/** What of a candidate says which addresses to look up, and how far back. */
+export type Addressed = Pick<Candidate, "channel" | "suppression_key" | "to_address" | "tenant_settings">;
+
+export async function addressFacts(ctx: TxContext, candidates: readonly Addressed[]): Promise<AddressFacts> {
   const channels = candidates.map((row) => row.channel);
   const keys = candidates.map((row) => row.suppression_key);
   const { rows: suppressed } = await sql<{
@@ -186,7 +193,7 @@ export async function addressFacts(ctx: TxContext, candidates: readonly Candidat
 }
 
 /** The tenant's own caps on this message's channel. */
-const capsFor = (row: Candidate): readonly Cap[] =>
+const capsFor = (row: Addressed): readonly Cap[] =>
   (row.tenant_settings.frequencyCaps ?? []).filter((cap) => cap.channel === undefined || cap.channel === row.channel);
 
 export function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {

@@ -6,6 +6,7 @@ export { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs, variablesO
 export { type Composed, type ContentSource, compose } from "./content.ts";
 export { type DeliverDeps, type DeliverReport, deliver } from "./deliver.ts";
 export {
+  type Addressed,
   type AddressFacts,
   addressFacts,
   addressKey,
@@ -23,3 +24,4 @@ export type { CampaignPort, EnrollmentNews } from "./ports.ts";
 export { type Applied, holdsSlot, type Limit, reserve, Usage } from "./rate.ts";
 export { type ReconcileDeps, type ReconcileReport, reconcile } from "./reconcile.ts";
 export { type CallOutcome, type CallResult, storeResults } from "./results.ts";
+export { type Segments, segmentsOf } from "./segments.ts";

@@ -22,8 +22,8 @@ export interface Applied {
 export class Usage {
   readonly #used = new Map<string, number>();
   readonly #changed = new Set<string>();
-  /** Per limit and key: the first window that may have room, so that a long backlog is not searched again for each message. */
-  readonly #firstFree = new Map<string, number>();
+  /** Per limit and key: from which window on every one was found full, and the first with room, so that a long backlog is not searched again. */
+  readonly #searched = new Map<string, { readonly from: number; readonly free: number }>();
 
   static #name = (applied: Applied, start: number): string => `${applied.limit.id}\u001f${applied.key}\u001f${start}`;
 
@@ -46,11 +46,12 @@ export class Usage {
     const { limit, key } = applied;
     const length = limit.windowSeconds * 1000;
     const memo = `${limit.id}\u001f${key}`;
-    let start = Math.floor(Math.max(at, this.#firstFree.get(memo) ?? 0) / length) * length;
-    const from = start;
+    const from = Math.floor(at / length) * length;
+    const known = this.#searched.get(memo);
+    const isKnown = known !== undefined && from >= known.from && from <= known.free;
+    let start = isKnown ? known.free : from;
     while (this.used(applied, start) >= limit.maxCount) start += length;
-    // Only what was searched without a gap may be skipped next time.
-    if (from <= (this.#firstFree.get(memo) ?? at)) this.#firstFree.set(memo, start);
+    this.#searched.set(memo, { from: isKnown ? known.from : from, free: start });
     return start;
   }
 

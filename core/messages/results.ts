@@ -64,7 +64,7 @@ export async function storeResults(
   results: readonly CallResult[],
 ): Promise<void> {
   await transact(ctx, async (ctx) => {
-    await suppressRefused(ctx, results);
+    const stopped = await suppressRefused(ctx, results);
     await lockEnrollments(ctx, results);
     const held = new Set(await writeResults(ctx, results));
     await degradeAccounts(ctx, results);
@@ -73,11 +73,15 @@ export async function storeResults(
       ctx,
       results.flatMap((result) => news(ctx, result, held)),
     );
+    await campaigns.tellStopped(ctx, stopped);
   });
 }
 
 /** The provider knows an opt-out that we do not: address locks come first, as everywhere. */
-async function suppressRefused(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
+async function suppressRefused(
+  ctx: TxContext,
+  results: readonly CallResult[],
+): Promise<readonly suppression.Stopped[]> {
   const refused = results.flatMap(({ message, outcome }) =>
     outcome.kind === "rejected" && outcome.failure === "suppress"
       ? [
@@ -91,7 +95,7 @@ async function suppressRefused(ctx: TxContext, results: readonly CallResult[]): 
         ]
       : [],
   );
-  if (refused.length > 0) await suppression.addMany(ctx, { entries: refused });
+  return refused.length === 0 ? [] : (await suppression.addMany(ctx, { entries: refused })).stopped;
 }
 
 async function lockEnrollments(ctx: TxContext, results: readonly CallResult[]): Promise<void> {

@@ -89,6 +89,8 @@ export const Settings = z.strictObject({
   webhooksEnabled: z.boolean().default(true),
   /** Virtual seconds per real second for reactions. Only with the real clock. */
   speed: z.number().min(0.001).max(10_000_000).default(1),
+  /** Reactions wait for the next multiple of this (counted from 1970), so that a virtual clock has fewer instants to stop at. */
+  gridSeconds: z.number().int().min(1).max(86_400).default(1),
 });
 export type Settings = z.infer<typeof Settings>;
 export type SettingsInput = z.input<typeof Settings>;

@@ -31,6 +31,10 @@ export interface Stage {
   readonly speed: () => number;
 }
 
+/** The instant itself with a grid of one second: reactions are drawn in whole seconds, acceptances are not. */
+export const onGrid = (ms: number, gridSeconds: number): number =>
+  gridSeconds === 1 ? ms : Math.ceil(ms / (gridSeconds * 1000)) * gridSeconds * 1000;
+
 /** Puts everything the message's recipient will do into the outbox. @returns the first webhook, not yet added, when it must overtake the answer. */
 export function schedule(stage: Stage, message: Message): Pending | null {
   const settings = stage.settings();
@@ -41,7 +45,7 @@ export function schedule(stage: Stage, message: Message): Pending | null {
   const isEarly = uniform(settings.seed, name, "early") < settings.webhooks.early;
   let early: Pending | null = null;
   for (const [index, reaction] of script.entries()) {
-    const dueMs = acceptedMs + (reaction.afterSeconds * 1000) / speed;
+    const dueMs = onGrid(acceptedMs + (reaction.afterSeconds * 1000) / speed, settings.gridSeconds);
     const job = jobOf(stage, message, reaction, index, new Date(dueMs));
     if (accept.provider === "twilio" && reaction.kind === "stop") {
       const run = (now: Date) => stage.state.optOut(accept.from, accept.to, now);

@@ -191,15 +191,18 @@ export function createNormalizer(settings: NormalizeSettings): (source: SourceRo
 
   return (source) => {
     const reading = new Reading(source.warnings);
-    let repaired = false;
-    const raw = storable(source.raw, () => {
-      repaired = true;
-    }) as Readonly<Record<string, unknown>>;
     for (const tag of addedTags) takeTags(reading, tag);
-    for (const [column, value] of Object.entries(source.raw)) take(reading, column, value);
-    if (repaired && reading.warnings.length === 0)
-      reading.warnings.push("characters that cannot be stored were removed");
-
+    const raw: Record<string, unknown> = {};
+    for (const [given, value] of Object.entries(source.raw)) {
+      let repaired = false;
+      const onChange = () => {
+        repaired = true;
+      };
+      const column = String(storable(given, onChange));
+      raw[column] = storable(value, onChange);
+      if (repaired) reading.warnings.push(`control characters removed from ${column}`);
+      take(reading, column, raw[column]);
+    }
     const email = findEmail(reading);
     const problem = source.problem ?? email.problem;
     const fields = problem === undefined ? canonical(reading, email.address, country) : {};

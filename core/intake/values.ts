@@ -49,7 +49,7 @@ export function personName(name: string | null, first: string | null, last: stri
   if (end < 2) return { name, first: null, last: null };
   let start = end - 1;
   while (start > 1 && particles.has((words[start - 1] ?? "").toLowerCase())) start -= 1;
-  return { name, first: words.slice(0, start).join(" "), last: words.slice(start).join(" ") };
+  return { name, first: words.slice(0, start).join(" "), last: words.slice(start, end).join(" ") };
 }
 
 const scale: Readonly<Record<string, number>> = {

@@ -1,5 +1,5 @@
 /** Schedule `sweep`: ring for all due work, so that a lost bell costs a minute and nothing else. */
-import { dueWork, mergeBells } from "@outrider/core/kernel";
+import { dueWork, mergeBells, reach } from "@outrider/core/kernel";
 import { bellKinds } from "@outrider/core/ports";
 import { type Host, lazily } from "./lib/runtime.ts";
 import { scheduled } from "./lib/schedule.ts";
@@ -13,6 +13,7 @@ export const define = (host: Host) =>
     for (const kind of bellKinds) {
       const due = await dueWork(host.db, kind, limit);
       await host.queue.ring(mergeBells([...due].map(([tenantId, ids]) => ({ kind, tenantId, ids }))));
+      reach("sweep.rung");
       counts[kind] = [...due.values()].reduce((sum, ids) => sum + ids.length, 0);
     }
     return counts;

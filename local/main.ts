@@ -1,4 +1,5 @@
 /** `npm start`: the whole system on this machine, until Ctrl-C. Exit codes: `local/failure.ts`. */
+import { armFault } from "../core/kernel/fault.ts";
 import { createLog } from "../functions/lib/log.ts";
 import { failureOf } from "./failure.ts";
 import { readSettings } from "./settings.ts";
@@ -23,6 +24,7 @@ function stopOn(signals: readonly NodeJS.Signals[], system: System): void {
 async function main(): Promise<void> {
   const began = performance.now();
   const settings = readSettings(process.env);
+  if (settings.fault) armFault(settings.fault.point, settings.fault.nth, () => process.kill(process.pid, "SIGKILL"));
   const log = createLog({
     write: (line) => process.stderr.write(`${line}\n`),
     level: "warn",

@@ -1,5 +1,6 @@
 /** The environment of local commands, read once and checked: the contract is in the README. */
 import * as z from "zod";
+import { type FaultPoint, faultPoints } from "../core/kernel/fault.ts";
 import { SettingError } from "./failure.ts";
 
 const Environment = z.object({
@@ -13,6 +14,12 @@ const Environment = z.object({
   MIGRATION_URL: z.string().optional(),
   OUTRIDER_SIMULATOR: z.enum(["on", "off"]).default("on"),
   PUBLIC_URL: z.url().optional(),
+  FAULT_POINT: z
+    .string()
+    .regex(new RegExp(`^(${faultPoints.map((point) => point.replace(".", "\\.")).join("|")}):[1-9][0-9]*$`), {
+      error: `expected point:n with one of ${faultPoints.join(", ")}`,
+    })
+    .optional(),
 });
 
 export interface Settings {
@@ -22,6 +29,8 @@ export interface Settings {
   readonly migrationUrl: string | undefined;
   readonly simulator: boolean;
   readonly publicUrl: string | undefined;
+  /** The process kills itself at the nth time this point is reached: how the crash tests kill it where it hurts. */
+  readonly fault: { readonly point: FaultPoint; readonly nth: number } | undefined;
 }
 
 /** @throws SettingError naming the variable and what it may hold */
@@ -33,7 +42,8 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     const [issue] = parsed.error.issues;
     throw new SettingError(`${String(issue?.path[0])}: ${issue?.message}`);
   }
-  const { OUTRIDER_HOME, PORT, DATABASE_URL, MIGRATION_URL, OUTRIDER_SIMULATOR, PUBLIC_URL } = parsed.data;
+  const { OUTRIDER_HOME, PORT, DATABASE_URL, MIGRATION_URL, OUTRIDER_SIMULATOR, PUBLIC_URL, FAULT_POINT } = parsed.data;
+  const [point, nth] = FAULT_POINT?.split(":") ?? [];
   return {
     home: OUTRIDER_HOME,
     port: PORT,
@@ -41,5 +51,6 @@ export function readSettings(environment: Readonly<Record<string, string | undef
     migrationUrl: MIGRATION_URL,
     simulator: OUTRIDER_SIMULATOR === "on",
     publicUrl: PUBLIC_URL,
+    fault: point === undefined ? undefined : { point: point as FaultPoint, nth: Number(nth) },
   };
 }

@@ -2,7 +2,7 @@
  * `command` and `query`: a use case with its schema. The input is parsed before a transaction opens; both run inside one,
  * because row-level security reads the tenant from it. `add.schema` is reused by the API, the CLI and the OpenAPI document.
  */
-import * as z from "zod";
+import type * as z from "zod";
 import { type Context, type TxContext, transact } from "./context.ts";
 import { DomainError, type FieldProblem } from "./error.ts";
 

@@ -4,6 +4,7 @@ export * from "./bell.ts";
 export * from "./command.ts";
 export * from "./context.ts";
 export * from "./error.ts";
+export * from "./fault.ts";
 export * from "./id.ts";
 export * from "./json.ts";
 export * from "./page.ts";

@@ -20,9 +20,14 @@ export function decodeCursor(cursor: string | undefined): string | undefined {
   if (cursor === undefined) return undefined;
   const id = Buffer.from(cursor, "base64url").toString("utf8");
   if (!/^[a-z]+_[0-9A-Z]{26}$/.test(id)) {
-    throw new DomainError("invalid", "page.cursor_invalid", "cursor is not one this API gave out; leave it away to start over.", {
-      fields: [{ path: "cursor", value: cursor, message: "use nextCursor of a page, unchanged" }],
-    });
+    throw new DomainError(
+      "invalid",
+      "page.cursor_invalid",
+      "cursor is not one this API gave out; leave it away to start over.",
+      {
+        fields: [{ path: "cursor", value: cursor, message: "use nextCursor of a page, unchanged" }],
+      },
+    );
   }
   return id;
 }

@@ -84,7 +84,15 @@ export const leadStatuses = [
 export type LeadStatus = (typeof leadStatuses)[number];
 
 /** communication_suppressions.reason */
-export const suppressionReasons = ["unsubscribed", "stop", "complaint", "hard_bounce", "provider", "manual", "erasure"] as const;
+export const suppressionReasons = [
+  "unsubscribed",
+  "stop",
+  "complaint",
+  "hard_bounce",
+  "provider",
+  "manual",
+  "erasure",
+] as const;
 export type SuppressionReason = (typeof suppressionReasons)[number];
 
 /** outbound_messages.hold_reason and the verdicts of `explain`: every rule that can keep a message from leaving. */

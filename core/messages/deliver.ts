@@ -3,7 +3,7 @@
  * hold: no call without a committed attempt row, no call that begins late, no result without the generation it was claimed under, no
  * second call while the end of the first is unknown.
  */
-import { type Context, transact } from "../kernel/index.ts";
+import { type Context, reach, transact } from "../kernel/index.ts";
 import type { Credentials, KeyService, OutgoingMessage, Sender, SendOutcome } from "../ports/index.ts";
 import { openCredentials } from "../tenancy/index.ts";
 import { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs } from "./claim.ts";
@@ -60,11 +60,13 @@ export async function deliver(
       return { ...result, now: ctx.now };
     });
     const committedAt = deps.monotonicMs();
+    reach("send.claimed");
     total.held += held;
     total.ended += ended.length;
     if (claimed.length > 0) {
       const results = await callAll(ctx, deps, claimed, { committedAt, now });
       await storeResults(ctx, deps.campaigns, results);
+      reach("send.stored");
       for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
     }
     if (batch === undefined && claimed.length + held + ended.length < batchSize) break;
@@ -127,7 +129,9 @@ async function callOne(
   // A worker that was frozen after its claim must not call: others may already take the message for ambiguous.
   if (deps.monotonicMs() - claim.committedAt > startWithinMs) return { kind: "abandoned" };
   try {
-    return await sender.send(credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);
+    const outcome = await sender.send(credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);
+    reach("send.accepted");
+    return outcome;
   } catch (error) {
     // An adapter does not throw; if it does, bytes may have left.
     return { kind: "ambiguous", reason: error instanceof Error ? error.message : String(error) } satisfies SendOutcome;

@@ -124,7 +124,8 @@ async function fieldsFor(
   return new Map(rows.map((row) => [row.id, { ...prefixed("lead", row.lead), ...prefixed("contact", row.contact) }]));
 }
 
-function prefixed(prefix: string, record: Record<string, unknown>): Fields {
+/** A record's plain values under the names that conditions use. */
+export function prefixed(prefix: string, record: Readonly<Record<string, unknown>>): Fields {
   const entries = Object.entries(record).filter(
     ([, value]) => value === null || ["string", "number", "boolean"].includes(typeof value) || Array.isArray(value),
   );

@@ -11,6 +11,7 @@ import {
   command,
   DomainError,
   decodeCursor,
+  type Id,
   idOf,
   newId,
   Page,
@@ -56,7 +57,7 @@ export const errors = {
 };
 
 export interface ImportView {
-  readonly id: string;
+  readonly id: Id<"import">;
   readonly fileName: string | null;
   readonly source: string;
   readonly format: string;
@@ -118,7 +119,7 @@ interface ImportRow {
 }
 
 const viewOf = (row: ImportRow): ImportView => ({
-  id: row.id,
+  id: row.id as Id<"import">,
   fileName: row.file_name,
   source: row.source,
   format: row.format,
@@ -324,7 +325,7 @@ export const promote = command(
 );
 
 export interface LoadView {
-  readonly id: string;
+  readonly id: Id<"rawLoad">;
   readonly batchId: string;
   readonly source: string;
   readonly status: LoadStatus;
@@ -378,7 +379,7 @@ export const listLoads = query(
       found.map((load) => {
         const { row, reason, repeats, warnings } = Metadata.parse(load.metadata);
         return {
-          id: load.id,
+          id: load.id as Id<"rawLoad">,
           batchId: load.batch_id,
           source: load.source,
           status: load.status as LoadStatus,

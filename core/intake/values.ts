@@ -1,6 +1,7 @@
 /**
  * What single cells mean: names, amounts, counts, countries, yes and no. Pure; what cannot be read is an answer (`null`), not an error.
  */
+import { domainToASCII } from "node:url";
 import { getCountries } from "libphonenumber-js/max";
 import { getDomain } from "tldts";
 
@@ -10,8 +11,11 @@ const freemailNames =
 
 export const isFreemail = (domain: string): boolean => freemailNames.test(domain);
 
-/** The registrable domain of a URL, host or e-mail domain: `https://www.shop.acme.co.uk/x` → `acme.co.uk`. */
-export const registrableDomain = (text: string): string | null => getDomain(text)?.toLowerCase() ?? null;
+/** The registrable domain of a URL, host or e-mail domain, in A-labels: `https://www.shop.acme.co.uk/x` → `acme.co.uk`. */
+export function registrableDomain(text: string): string | null {
+  const domain = getDomain(text);
+  return (domain && domainToASCII(domain)) || null;
+}
 
 const particles = new Set(
   "van von de del della di da dos das du la le el al bin bint ibn abu ter ten den der af zu zur st".split(" "),

@@ -113,15 +113,20 @@ export async function optInsOf(ctx: TxContext, heard: readonly Heard[]): Promise
   const { rows } = await sql<{ n: number }>`
     select w.n::int as n
     from unnest(${asked.map((one) => one.inbound.channel)}::text[], ${asked.map((one) => keyOf(one))}::text[],
-                ${asked.map((one) => one.receivedAt)}::timestamptz[]) with ordinality as w(channel, key, at, n)
+                ${asked.map((one) => one.inbound.from)}::text[],
+                ${asked.map((one) => one.receivedAt)}::timestamptz[]) with ordinality as w(channel, key, address, at, n)
     where not exists (
       select from communication_suppressions s
       where s.tenant_id = ${ctx.tenantId} and s.channel = w.channel and s.address = w.key and s.released_at is null
         and coalesce((s.evidence ->> 'at')::timestamptz, s.suppressed_at) >= w.at)
     and not exists (
-      select from communication_suppressions s, jsonb_array_elements(coalesce(s.evidence -> 'also', '[]')) a
-      where s.tenant_id = ${ctx.tenantId} and s.channel = w.channel and s.address = w.key and s.released_at is null
-        and coalesce((a #>> '{evidence,at}')::timestamptz, (a ->> 'at')::timestamptz) >= w.at)`.execute(ctx.db);
+      select from inbound_messages i
+      where i.tenant_id = ${ctx.tenantId} and i.received_at >= w.at and i.channel = w.channel and i.from_address = w.address
+        and i.classification = 'opt_out')
+    and not exists (
+      select from message_events e
+      where e.tenant_id = ${ctx.tenantId} and e.event_at >= w.at and e.channel = w.channel and e.address = w.address
+        and e.event_type in ('unsubscribed', 'complained'))`.execute(ctx.db);
   const standing = asked.filter((_, n) => rows.some((row) => row.n === n + 1));
   return standing
     .filter(

@@ -8,9 +8,18 @@ import { nodeOf } from "./graph.ts";
 import { resolveContent } from "./hash.ts";
 import { routeKey, type SimulationInput, specKey, type Walking } from "./simulation-input.ts";
 
-interface Draft {
+type Row = Readonly<Record<string, unknown>>;
+
+export interface Draft {
   readonly candidate: Candidate;
   readonly spec: SendSpec;
+}
+
+export interface Made {
+  /** Why the text cannot be made, or null. */
+  readonly problem: string | null;
+  /** Of a text message. */
+  readonly segments: number | null;
 }
 
 /** Stands for the ids and keys of the live run: as long as a real one, and worthless. */
@@ -22,7 +31,7 @@ const noContent = "the message has no content";
 
 export class Drafts {
   readonly #input: SimulationInput;
-  readonly #problems = new Map<string, string | null>();
+  readonly #made = new Map<string, Made>();
   /** By content of the spec: may equal kinds of values share an answer? */
   readonly #plain = new Map<SendSpec, CompiledTemplate | null>();
 
@@ -81,41 +90,21 @@ export class Drafts {
     return { candidate, spec };
   }
 
-  /** Why the text cannot be made, or null. */
-  problem(
-    walking: Walking,
-    nodeId: string,
-    variantId: string | null,
-    address: string,
-    lead: Readonly<Record<string, unknown>>,
-  ): string | null {
-    const draft = this.of(walking, nodeId, variantId, address, "", this.#input.startAt, this.#input.startAt);
-    if (!draft) return noContent;
-    const { spec, candidate } = draft;
-    if (spec.content.html === undefined && spec.content.text === undefined) return noContent;
+  /** What would come of making the text of a draft now. @param lead the lead as it is by then */
+  made({ candidate, spec }: Draft, lead: Row): Made {
+    if (spec.content.html === undefined && spec.content.text === undefined)
+      return { problem: noContent, segments: null };
     const variables = variablesOf({ ...candidate, lead });
-    const plain = this.#plainOf(spec);
-    if (plain === null) return problemOf(this.#compose(draft, variables));
+    // Segments depend on every letter.
+    const plain = candidate.channel === "sms" ? null : this.#plainOf(spec);
+    if (plain === null) return this.#make(candidate, spec, variables);
     const sign = `${plain.hash} ${candidate.channel} ${plain.variables.map((path) => kindOf(variables, path)).join(" ")}`;
-    let problem = this.#problems.get(sign);
-    if (problem === undefined) {
-      problem = problemOf(this.#compose(draft, variables));
-      this.#problems.set(sign, problem);
+    let made = this.#made.get(sign);
+    if (made === undefined) {
+      made = this.#make(candidate, spec, variables);
+      this.#made.set(sign, made);
     }
-    return problem;
-  }
-
-  /** Segments of a text message, or null when its text cannot be made. */
-  segments(
-    walking: Walking,
-    nodeId: string,
-    variantId: string | null,
-    address: string,
-    lead: Readonly<Record<string, unknown>>,
-  ): number | null {
-    const draft = this.of(walking, nodeId, variantId, address, "", this.#input.startAt, this.#input.startAt);
-    const made = draft && this.#compose(draft, variablesOf({ ...draft.candidate, lead }));
-    return made?.ok ? segmentsOf(made.text).count : null;
+    return made;
   }
 
   #plainOf(spec: SendSpec): CompiledTemplate | null {
@@ -127,9 +116,9 @@ export class Drafts {
     return plain;
   }
 
-  #compose({ candidate, spec }: Draft, variables: Readonly<Record<string, unknown>>) {
+  #make(candidate: Candidate, spec: SendSpec, variables: Row): Made {
     const { settings } = this.#input.tenant;
-    return compose({
+    const made = compose({
       source: spec.content,
       channel: candidate.channel,
       messageClass: candidate.message_class,
@@ -142,10 +131,10 @@ export class Drafts {
       publicUrl,
       signingKeys,
     });
+    if (!made.ok) return { problem: made.detail, segments: null };
+    return { problem: null, segments: candidate.channel === "sms" ? segmentsOf(made.text).count : null };
   }
 }
-
-const problemOf = (made: ReturnType<typeof compose>): string | null => (made.ok ? null : made.detail);
 
 /** Filters that print every harmless value and no blank one. */
 const harmlessFilters = new Set(["default", "upcase", "downcase", "capitalize", "strip", "escape"]);
@@ -157,10 +146,13 @@ const harmless = /^[\p{L}\p{N}][\p{L}\p{N} .,'&()+@_-]{0,59}$/u;
 function plainTemplate({ content }: SendSpec): CompiledTemplate | null {
   const parts = [content.subject, content.html, content.text].filter((part) => part !== undefined);
   const compiled = compileTemplate(content);
-  const growth = compiled.variables.length * 10 * harmlessLength;
+  // Escaping makes at most six characters of one.
+  const isBelow = (part: string | undefined, limit: number): boolean =>
+    part === undefined || part.length + part.split("{{").length * harmlessLength * 6 < limit;
   const isSmall =
-    (content.subject?.length ?? 0) + growth < 998 &&
-    parts.every((part) => part.length + growth < (content.html === undefined ? 1_500 : 50_000));
+    (content.subject?.length ?? 0) + (content.subject?.split("{{").length ?? 0) * harmlessLength < 998 &&
+    isBelow(content.html, 100_000) &&
+    isBelow(content.text, content.html === undefined ? 1_600 : 100_000);
   const isPlain = parts.every(
     (part) =>
       !part.includes("{%") &&
@@ -176,7 +168,7 @@ function plainTemplate({ content }: SendSpec): CompiledTemplate | null {
 }
 
 /** Harmless texts are one kind; every other value is a kind of its own. */
-function kindOf(variables: Readonly<Record<string, unknown>>, path: string): string {
+function kindOf(variables: Row, path: string): string {
   let value: unknown = variables;
   for (const name of path.split(".")) {
     value =

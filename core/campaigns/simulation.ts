@@ -18,7 +18,7 @@ import {
   Usage,
 } from "../messages/index.ts";
 import { prefixed } from "./apply.ts";
-import { Drafts } from "./drafts.ts";
+import { type Draft, Drafts, type Made } from "./drafts.ts";
 import { addDuration } from "./duration.ts";
 import { advance } from "./engine.ts";
 import { actionKey, Net } from "./fold.ts";
@@ -38,10 +38,13 @@ import type {
 import { type EngineEvent, type EnrollmentState, initialState, type TimeoutName } from "./state.ts";
 
 export const messageBatch = 100;
+const noLead: Row = {};
 /** As in the live run: events that follow from what was just queued are few. */
 const maxRounds = 20;
 /** Longer than any wait of a plan; what is not decided by then is reported as still held. */
 export const horizonDays = 800;
+
+type Row = Readonly<Record<string, unknown>>;
 
 interface Walker {
   readonly input: Walking;
@@ -71,8 +74,11 @@ interface Message {
   readonly key: string;
   readonly ordinal: number;
   readonly expiresAt: Date;
+  readonly draft: Draft;
   readonly facts: GateFacts;
   readonly applied: readonly Applied[];
+  /** What came of making its text, as long as the lead stays the same. */
+  made: { readonly lead: Row; readonly made: Made } | null;
   slot: Date | null;
   deliveredAt: number | null;
   entry: Due<Message> | null;
@@ -322,8 +328,7 @@ class Simulation {
     return { ...prefixed("lead", this.#leadOf(input.leadId)), ...prefixed("contact", contact) };
   }
 
-  #leadOf = (leadId: string): Readonly<Record<string, unknown>> =>
-    this.#leads.get(leadId) ?? this.#input.leads.get(leadId) ?? {};
+  #leadOf = (leadId: string): Row => this.#leads.get(leadId) ?? this.#input.leads.get(leadId) ?? noLead;
 
   #write(walker: Walker, net: Net): void {
     walker.state = net.state;
@@ -433,6 +438,8 @@ class Simulation {
       key,
       ordinal: this.#ordinal++,
       expiresAt,
+      draft,
+      made: null,
       facts: gateFacts(candidate, this.#input.known, spec, null),
       applied: appliedTo(this.#input.limits, {
         channel: candidate.channel,
@@ -516,9 +523,14 @@ class Simulation {
       lead: { status: String(lead["status"]), deleted: lead["deleted_at"] !== null },
       suppression: this.#suppressed.get(addressKey(channel, key)) ?? null,
       addressStatus: this.#dead.has(addressKey(channel, address)) ? "bounced" : message.facts.addressStatus,
-      renderProblem: this.#drafts.problem(walker.input, message.nodeId, message.variantId, address, lead),
+      renderProblem: this.#made(message, lead).problem,
       recentSends: this.#sentTo(message),
     };
+  }
+
+  #made(message: Message, lead: Row): Made {
+    if (message.made?.lead !== lead) message.made = { lead, made: this.#drafts.made(message.draft, lead) };
+    return message.made.made;
   }
 
   /** @returns whether it may leave now; otherwise it is held until its place */
@@ -583,10 +595,7 @@ class Simulation {
 
   #sendOf(message: Message, at: Date | null, verdict: SimulatedSend["verdict"]): SimulatedSend {
     const { walker, nodeId, variantId, channel, address, held } = message;
-    const segments =
-      verdict === "sent" && channel === "sms"
-        ? this.#drafts.segments(walker.input, nodeId, variantId, address, this.#leadOf(walker.input.leadId))
-        : null;
+    const segments = verdict === "sent" ? (message.made?.made.segments ?? null) : null;
     return {
       ordinal: this.#sends.length,
       enrollmentId: walker.input.id,

@@ -1,2 +1,3 @@
 /** Operator: read models for those who run the installation. Invariant: nothing here writes. */
 export { catalogueViolations } from "./catalogue.ts";
+export { type Health, health } from "./health.ts";

@@ -5,6 +5,7 @@
  */
 export * from "./channels.ts";
 export * from "./config.ts";
+export { type Answer, answerOnce, expireIdempotencyKeys, type IdempotentRequest } from "./idempotency.ts";
 export * from "./keys.ts";
 export * from "./limits.ts";
 export * from "./provision.ts";

@@ -1,0 +1,2 @@
+-- role: admin
+revoke select on kysely_migration from outrider_app;

@@ -28,6 +28,7 @@ async function main(): Promise<void> {
   const log = createLog({
     write: (line) => process.stderr.write(`${line}\n`),
     level: "warn",
+    metrics: false,
     now: () => new Date(),
   });
   const system = await startSystem({ ...settings, log });

@@ -129,11 +129,13 @@ export interface LogOptions {
   /** Receives one complete line, without its line end. */
   readonly write: (line: string) => void;
   readonly level?: Level;
+  /** False: metrics are left out, where nobody collects them. Default true. */
+  readonly metrics?: boolean;
   /** The time of the line: wall clock, also under a virtual clock, because lines are read beside those of other systems. */
   readonly now: () => Date;
 }
 
-export function createLog({ write, level = "info", now }: LogOptions, bound: Fields = {}): Log {
+export function createLog({ write, level = "info", metrics = true, now }: LogOptions, bound: Fields = {}): Log {
   const line =
     (at: Level) =>
     (event: string, fields: Fields = {}) => {
@@ -146,6 +148,7 @@ export function createLog({ write, level = "info", now }: LogOptions, bound: Fie
     warn: line("warn"),
     error: line("error"),
     metric(name, value, unit, dimensions = {}) {
+      if (!metrics) return;
       const at = now();
       const _aws = {
         Timestamp: at.getTime(),
@@ -155,6 +158,6 @@ export function createLog({ write, level = "info", now }: LogOptions, bound: Fie
       };
       write(JSON.stringify({ _aws, ...dimensions, [name]: value }));
     },
-    with: (fields) => createLog({ write, level, now }, { ...bound, ...fields }),
+    with: (fields) => createLog({ write, level, metrics, now }, { ...bound, ...fields }),
   };
 }

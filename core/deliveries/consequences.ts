@@ -8,7 +8,7 @@ import type { EventType, SuppressionReason, TxContext } from "../kernel/index.ts
 import type { ProviderEvent } from "../ports/index.ts";
 import * as suppression from "../suppression/index.ts";
 import type { Matched, Stored } from "./facts.ts";
-import type { Target } from "./rollup.ts";
+import { instantOf, type Target } from "./rollup.ts";
 
 /** Why this event closes its address; null when it does not. */
 export function reasonOf({ type, bounce, failure }: ProviderEvent): SuppressionReason | null {
@@ -104,7 +104,12 @@ export function engineEventsOf(facts: readonly Stored[], before: ReadonlyMap<str
       heard.push({ enrollmentId, event: { type: "sent", nodeId, at } });
     }
     const fact = engineFact[event.type];
-    if (fact) heard.push({ enrollmentId, event: { type: "message", nodeId, event: fact, at, machine } });
+    const name = instantOf[event.type];
+    const known = name === undefined ? null : message[name];
+    // Machines do not move anybody, and a fact that is known with an earlier instant was told with it.
+    const news =
+      !(machine && (event.type === "opened" || event.type === "clicked")) && (known === null || event.at < known);
+    if (fact && news) heard.push({ enrollmentId, event: { type: "message", nodeId, event: fact, at, machine } });
     const lost =
       (event.type === "dropped" || event.type === "failed") && message.deliveredAt === null && !arrived.has(message.id);
     if (lost)

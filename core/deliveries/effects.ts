@@ -19,6 +19,7 @@ import {
   lockMessages,
   type Patch,
   patchOf,
+  saysMore,
   type Target,
   writePatches,
 } from "./rollup.ts";
@@ -248,7 +249,8 @@ async function rollUp(ctx: TxContext, facts: readonly Stored[], before: Readonly
   const patches = new Map<string, Patch>();
   for (const [id, about] of Map.groupBy(known, (fact) => fact.messageId ?? "")) {
     const patch = patchOf(about.map(({ event, machine }) => ({ ...event, machine })));
-    if (Object.keys(patch).length > 0) patches.set(id, patch);
+    const message = before.get(id);
+    if (message && Object.keys(patch).length > 0 && saysMore(message, patch)) patches.set(id, patch);
   }
   await writePatches(ctx, patches);
   const again = [...patches].flatMap(([id, { deliveredAt }]) => {

@@ -15,6 +15,7 @@ export interface Target {
   readonly channel: string;
   readonly toAddress: string;
   readonly status: string;
+  readonly providerMessageId: string | null;
   readonly sentAt: Date | null;
   readonly deliveredAt: Date | null;
   readonly openedAt: Date | null;
@@ -91,12 +92,23 @@ export function patchOf(occurrences: readonly Occurrence[]): Patch {
   return patch;
 }
 
+const final: readonly string[] = ["sent", "delivered", "failed", "bounced", "complained"];
+
+/** Most later events of a message (the fifth open, a deferral) say nothing that it does not know. */
+export const saysMore = (message: Target, patch: Patch): boolean =>
+  !final.includes(message.status) ||
+  (message.providerMessageId === null && patch.providerMessageId !== undefined) ||
+  instants.some((name) => {
+    const [was, is] = [message[name], patch[name]];
+    return is !== undefined && (was === null || is < was);
+  });
+
 /** Locks messages in id order. Address locks and enrollment rows come before, everywhere. */
 export async function lockMessages(ctx: TxContext, ids: readonly string[]): Promise<Map<string, Target>> {
   if (ids.length === 0) return new Map();
   const { rows } = await sql<Target>`
     select id, contact_campaign_id as "enrollmentId", node_id as "nodeId", campaign_id as "campaignId", lead_id as "leadId", channel,
-           to_address as "toAddress", status, sent_at as "sentAt", delivered_at as "deliveredAt", opened_at as "openedAt",
+           to_address as "toAddress", status, provider_message_id as "providerMessageId", sent_at as "sentAt", delivered_at as "deliveredAt", opened_at as "openedAt",
            clicked_at as "clickedAt", replied_at as "repliedAt", bounced_at as "bouncedAt", complained_at as "complainedAt",
            unsubscribed_at as "unsubscribedAt", failed_at as "failedAt"
     from outbound_messages where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]})
@@ -162,16 +174,15 @@ export async function judgeAgain(
 ): Promise<void> {
   if (messages.length === 0) return;
   const targets = sql`unnest(${messages.map((m) => m.id)}::text[], ${messages.map((m) => m.deliveredAt)}::timestamptz[]) as t(id, delivered_at)`;
+  const near = sql`abs(extract(epoch from e.event_at - t.delivered_at)) <= ${prefetchWindowMs / 1000}`;
   await sql`
     update message_events e
-    set machine = j.near or (e.machine and not e.metadata ? 'prefetch'),
-        metadata = case when j.near and not e.machine then e.metadata || '{"prefetch": true}'
-                        when j.near then e.metadata else e.metadata - 'prefetch' end
-    from ${targets}, message_events x,
-         lateral (select abs(extract(epoch from x.event_at - t.delivered_at)) <= ${prefetchWindowMs / 1000} as near) j
-    where x.tenant_id = ${ctx.tenantId} and x.message_id = t.id and x.event_type in ('opened', 'clicked')
-      and e.tenant_id = x.tenant_id and e.id = x.id and e.event_at = x.event_at
-      and (j.near <> e.machine or e.metadata ? 'prefetch')`.execute(ctx.db);
+    set machine = ${near} or (e.machine and not e.metadata ? 'prefetch'),
+        metadata = case when not ${near} then e.metadata - 'prefetch'
+                        when e.machine then e.metadata else e.metadata || '{"prefetch": true}' end
+    from ${targets}
+    where e.tenant_id = ${ctx.tenantId} and e.message_id = t.id and e.event_type in ('opened', 'clicked')
+      and (not e.machine and ${near} or e.metadata ? 'prefetch' and not ${near})`.execute(ctx.db);
   await sql`
     update outbound_messages m set opened_at = f.opened_at, clicked_at = f.clicked_at
     from (

@@ -1,0 +1,261 @@
+import { createHmac, createSign, generateKeyPairSync, randomBytes } from "node:crypto";
+import { sql } from "kysely";
+import { describe, expect, it } from "vitest";
+import { connect } from "../../core/db/connect.ts";
+import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
+import { sendgrid } from "../../core/providers/sendgrid/index.ts";
+import { twilio } from "../../core/providers/twilio/index.ts";
+import { createChannel, updateChannel } from "../../core/tenancy/index.ts";
+import { createLog } from "../../functions/lib/log.ts";
+import { createHost } from "../../functions/lib/runtime.ts";
+import { app } from "../../functions/webhooks.ts";
+import { testDatabase } from "../support/database.ts";
+import { newTenant, type TestTenant } from "../support/tenant.ts";
+
+const database = await testDatabase();
+const publicUrl = "https://in.example.test";
+const keys = memoryKeys();
+const queue = memoryQueue();
+const blobs = memoryBlobs();
+const hostOver = (db: typeof database.db) =>
+  createHost({
+    db,
+    queue,
+    blobs,
+    keys,
+    senders: {},
+    webhooks: { sendgrid, twilio },
+    publicUrl,
+    signingKeys: [new Uint8Array(32)],
+    log: createLog({ write: () => {}, now: () => new Date(0) }),
+  });
+const http = app(hostOver(database.db));
+
+const pair = () => {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  return { privateKey, spki: publicKey.export({ format: "der", type: "spki" }).toString("base64") };
+};
+type Pair = ReturnType<typeof pair>;
+
+async function mailEndpoint(tenant: TestTenant, { spki }: Pair) {
+  const { id } = await createChannel(
+    tenant,
+    { keys, publicUrl },
+    {
+      channel: "email",
+      provider: "sendgrid",
+      name: "mail",
+      credentials: { apiKey: "SG.k", eventWebhookPublicKeys: [spki] },
+    },
+  );
+  return id;
+}
+
+function post(path: string, body: Uint8Array, key: Pair | null, headers: Record<string, string> = {}, over = http) {
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  const signature =
+    key === null ? "AAAA" : createSign("sha256").update(timestamp).update(body).sign(key.privateKey, "base64");
+  return over.request(path, {
+    method: "POST",
+    body: Buffer.from(body),
+    headers: {
+      "content-type": "application/json",
+      "x-twilio-email-event-webhook-signature": signature,
+      "x-twilio-email-event-webhook-timestamp": timestamp,
+      ...headers,
+    },
+  });
+}
+
+const deliveries = (tenant: TestTenant) =>
+  database.owner
+    .selectFrom("webhook_deliveries")
+    .selectAll()
+    .where("tenant_id", "=", tenant.tenantId)
+    .orderBy("id")
+    .execute();
+const refusals = async (tenant: TestTenant) => {
+  const rows = await database.owner
+    .selectFrom("webhook_refusals")
+    .select(["reason", "count"])
+    .where("tenant_id", "=", tenant.tenantId)
+    .execute();
+  return rows;
+};
+
+async function ready() {
+  const tenant = await newTenant(database);
+  const key = pair();
+  const id = await mailEndpoint(tenant, key);
+  return { tenant, key, id, path: `/webhooks/sendgrid/${id}` };
+}
+
+describe("a signed request", () => {
+  it("is archived byte for byte, rung for, and answered with an empty 200", async () => {
+    const { tenant, key, id, path } = await ready();
+    const body = Uint8Array.from([...Buffer.from('[{"event":"open"}]\r\n'), 0xff, 0x00, 0xfe]);
+    queue.drain();
+    const response = await post(path, body, key, { authorization: "Bearer secret" });
+    expect([response.status, await response.text()]).toEqual([200, ""]);
+    const [row] = await deliveries(tenant);
+    expect(row).toMatchObject({
+      channel_config_id: id,
+      provider: "sendgrid",
+      target: path,
+      status: "pending",
+      body_bytes: body.length,
+      body_key: null,
+    });
+    expect(Buffer.from(row?.body ?? [])).toEqual(Buffer.from(body));
+    expect(row?.headers).toMatchObject({ "content-type": "application/json" });
+    expect(JSON.stringify(row?.headers)).not.toContain("secret");
+    expect(queue.drain()).toEqual([{ kind: "deliveries", tenantId: tenant.tenantId, ids: [row?.id] }]);
+  });
+
+  it("that comes again is the same delivery", async () => {
+    const { tenant, key, path } = await ready();
+    const body = Buffer.from("[]");
+    const answers = await Promise.all(Array.from({ length: 46 }, () => post(path, body, key)));
+    expect(new Set(answers.map((answer) => answer.status))).toEqual(new Set([200]));
+    expect(await deliveries(tenant)).toMatchObject([{ duplicates: 45 }]);
+  });
+
+  it("of hundreds at once, from several tenants, lands whole in its own tenant", async () => {
+    const worlds = await Promise.all(Array.from({ length: 3 }, ready));
+    const answers = await Promise.all(
+      Array.from({ length: 300 }, (_, n) => {
+        const world = worlds[n % 3];
+        if (!world) throw new Error("no world");
+        return post(world.path, Buffer.from(`[${n}]`), world.key);
+      }),
+    );
+    expect(answers.every((answer) => answer.status === 200)).toBe(true);
+    for (const [n, world] of worlds.entries()) {
+      const bodies = (await deliveries(world.tenant)).map((row) => Buffer.from(row.body ?? []).toString());
+      expect(bodies.toSorted()).toEqual(Array.from({ length: 100 }, (_, k) => `[${k * 3 + n}]`).toSorted());
+    }
+  });
+
+  it("that is large goes to object storage", async () => {
+    const { tenant, key, path } = await ready();
+    const body = Buffer.from(`["${"x".repeat(370_000)}"]`);
+    expect((await post(path, body, key)).status).toBe(200);
+    const [row] = await deliveries(tenant);
+    expect(row).toMatchObject({ body: null, body_bytes: body.length });
+    expect(Buffer.from(await blobs.get(row?.body_key ?? ""))).toEqual(body);
+  });
+
+  it("by Twilio is verified against the configured address, whatever Host says", async () => {
+    const tenant = await newTenant(database);
+    const { id } = await createChannel(
+      tenant,
+      { keys, publicUrl },
+      {
+        channel: "sms",
+        provider: "twilio",
+        name: "text",
+        credentials: { accountSid: "AC1", authTokens: ["token"] },
+      },
+    );
+    const target = `/webhooks/twilio/${id}?mid=1`;
+    const fields = { AccountSid: "AC1", Body: "STOP", From: "+12125550123", MessageSid: "SM1", To: "+12025550100" };
+    const signed = Object.entries(fields)
+      .toSorted()
+      .reduce((text, [name, value]) => `${text}${name}${value}`, `${publicUrl}${target}`);
+    const request = (signature: string) =>
+      http.request(`https://evil.example${target}`, {
+        method: "POST",
+        body: new URLSearchParams(fields).toString(),
+        headers: {
+          "content-type": "application/x-www-form-urlencoded",
+          "x-twilio-signature": signature,
+          host: "evil.example",
+        },
+      });
+    expect((await request(createHmac("sha1", "token").update(signed).digest("base64"))).status).toBe(200);
+    expect((await request(createHmac("sha1", "other").update(signed).digest("base64"))).status).toBe(401);
+    expect(await deliveries(tenant)).toMatchObject([{ target, provider: "twilio" }]);
+  });
+});
+
+describe("a request that is refused", () => {
+  it("leaves a counter and nothing else", async () => {
+    const { tenant, key, path } = await ready();
+    const flipped = Buffer.from('[{"event":"opem"}]');
+    const valid = Buffer.from('[{"event":"open"}]');
+    const timestamp = String(Math.floor(Date.now() / 1000));
+    const signature = createSign("sha256").update(timestamp).update(valid).sign(key.privateKey, "base64");
+    const forged = {
+      "x-twilio-email-event-webhook-signature": signature,
+      "x-twilio-email-event-webhook-timestamp": timestamp,
+    };
+    expect((await post(path, flipped, null, forged)).status).toBe(401);
+    expect((await post(path, flipped, null, forged)).status).toBe(401);
+    expect(await deliveries(tenant)).toEqual([]);
+    expect(await refusals(tenant)).toEqual([{ reason: "signature", count: 2 }]);
+  });
+
+  it("looks the same whether the endpoint exists or not", async () => {
+    const { key, id, path } = await ready();
+    const body = Buffer.from("[]");
+    const answers = await Promise.all(
+      [
+        path,
+        "/webhooks/sendgrid/chc_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        `/webhooks/twilio/${id}`,
+        "/webhooks/constructor/x",
+      ].map(async (at) => {
+        const response = await post(at, body, at === path ? pair() : key);
+        const { instance, ...rest } = (await response.json()) as Record<string, unknown>;
+        return [response.status, typeof instance, rest, Object.fromEntries(response.headers)];
+      }),
+    );
+    expect(answers[0]?.[0]).toBe(401);
+    for (const answer of answers) expect(answer).toEqual(answers[0]);
+  });
+
+  it("for its size is told so and counted", async () => {
+    const { tenant, key, path } = await ready();
+    const body = randomBytes(1_048_577);
+    expect((await post(path, body, key)).status).toBe(413);
+    expect((await post(path, body, key, { "content-type": "multipart/form-data; boundary=x" })).status).toBe(200);
+    expect(await refusals(tenant)).toEqual([{ reason: "too_large", count: 1 }]);
+  });
+
+  it("only because nothing can be stored may come again", async () => {
+    const { tenant, key, path } = await ready();
+    const dead = connect({ url: "postgres://nobody@127.0.0.1:1/none", driver: "pg" });
+    const response = await post(path, Buffer.from("[]"), key, {}, app(hostOver(dead)));
+    expect(response.status).toBe(503);
+    expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
+    await dead.destroy();
+    expect(await deliveries(tenant)).toEqual([]);
+  });
+});
+
+it("a rotated key is accepted at once, and a disabled endpoint refuses", async () => {
+  const { tenant, key, id, path } = await ready();
+  expect((await post(path, Buffer.from("[1]"), key)).status).toBe(200);
+  const next = pair();
+  await updateChannel(
+    tenant,
+    { keys, publicUrl },
+    { id: id as never, credentials: { apiKey: "SG.k", eventWebhookPublicKeys: [next.spki] } },
+  );
+  expect((await post(path, Buffer.from("[2]"), next)).status).toBe(200);
+  expect((await post(path, Buffer.from("[3]"), key)).status).toBe(401);
+});
+
+it("a channel that vanishes costs its own request and not those that shared its INSERT", async () => {
+  const [gone, stays] = [await ready(), await ready()];
+  await post(gone.path, Buffer.from("[0]"), gone.key);
+  await post(stays.path, Buffer.from("[0]"), stays.key);
+  await sql`delete from webhook_deliveries where tenant_id = ${gone.tenant.tenantId}`.execute(database.owner);
+  await sql`delete from channel_configs where id = ${gone.id}`.execute(database.owner);
+  const [a, b] = await Promise.all([
+    post(gone.path, Buffer.from("[1]"), gone.key),
+    post(stays.path, Buffer.from("[1]"), stays.key),
+  ]);
+  expect([a.status, b.status]).toEqual([503, 200]);
+  expect(await deliveries(stays.tenant)).toHaveLength(2);
+});

@@ -2,7 +2,7 @@
  * What the gate needs to know about a batch, read set-wise under the address locks: one statement for the rows and everything joined to
  * them, one for suppressions and do-not-call, one for consents, one for recent sends.
  */
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
 import type { Channel, SuppressionReason, TxContext } from "../kernel/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
@@ -65,6 +65,47 @@ export interface SendSpec {
   readonly timeZone?: string | undefined;
 }
 
+/** Rows of the outbox with all that surrounds them. The one reading of them: the claim and the explanation cannot differ. */
+const surrounded = (source: RawBuilder<unknown>) => sql`
+    select m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
+      m.plan_version_id, m.template_id, m.contact_campaign_id, m.run_at, m.expires_at, m.decision,
+      t.name as tenant_name, t.status as tenant_status, t.settings as tenant_settings,
+      c.name as campaign_name, c.status as campaign_status, e.status as enrollment_status,
+      case when l.id is null then null else to_jsonb(l) - array['raw_data', 'flags'] end as lead,
+      case when k.id is null then null else to_jsonb(k) end as contact,
+      case when co.id is null then null else to_jsonb(co) - 'provenance' end as company,
+      coalesce(ch.status, 'active') as address_status,
+      case when s.id is null then null else to_jsonb(s) end as sender,
+      case when cc.id is null then null else to_jsonb(cc) end as channel_config
+    from ${source} m
+    join tenants t on t.id = m.tenant_id
+    left join marketing.campaigns c on c.tenant_id = m.tenant_id and c.campaign_id = m.campaign_id
+    left join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
+    left join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
+    left join contacts k on k.tenant_id = m.tenant_id and k.id = m.contact_id
+    left join company.master co on co.tenant_id = m.tenant_id and co.id = l.company_id
+    left join contact_channels ch on ch.tenant_id = m.tenant_id and ch.contact_id = m.contact_id and ch.channel = m.channel and ch.address = m.to_address
+    left join lateral (
+      select x.id, x.from_email, x.from_name, x.reply_to, x.dedicated_ip_pool, x.validation_status, x.channel_config_id
+      from email_sender_identities x
+      where m.channel = 'email' and x.tenant_id = m.tenant_id and (x.id = m.sender_identity_id or m.sender_identity_id is null and x.is_default)
+    ) s on true
+    left join lateral (
+      select x.id, x.provider, x.status, x.settings, x.api_credentials from channel_configs x
+      where x.tenant_id = m.tenant_id and x.channel = m.channel and x.id = coalesce(m.channel_config_id, s.channel_config_id, x.id)
+      order by x.status = 'active' desc, x.status = 'degraded' desc, x.id limit 1
+    ) cc on true`;
+
+/** Messages as a claim would see them now, in any state and without a lock: for explanations. */
+export async function readCandidates(ctx: TxContext, ids: readonly string[]): Promise<Candidate[]> {
+  const { rows } = await sql<Candidate>`
+    with named as materialized (
+      select * from outbound_messages where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]})
+    )
+    ${surrounded(sql`named`)} order by m.id`.execute(ctx.db);
+  return rows;
+}
+
 /**
  * Locks the addresses of the messages in one order for everybody, then their enrollments, then the rows that are still due. Whoever
  * suppresses an address takes the same locks, so what committed before is seen here and what commits later finds the message claimed.
@@ -101,34 +142,7 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
         and m.status in ('queued', 'held') and m.run_at <= ${ctx.now}
       for update skip locked
     )
-    select m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
-      m.plan_version_id, m.template_id, m.contact_campaign_id, m.run_at, m.expires_at, m.decision,
-      t.name as tenant_name, t.status as tenant_status, t.settings as tenant_settings,
-      c.name as campaign_name, c.status as campaign_status, e.status as enrollment_status,
-      case when l.id is null then null else to_jsonb(l) - array['raw_data', 'flags'] end as lead,
-      case when k.id is null then null else to_jsonb(k) end as contact,
-      case when co.id is null then null else to_jsonb(co) - 'provenance' end as company,
-      coalesce(ch.status, 'active') as address_status,
-      case when s.id is null then null else to_jsonb(s) end as sender,
-      case when cc.id is null then null else to_jsonb(cc) end as channel_config
-    from locked m
-    join tenants t on t.id = m.tenant_id
-    left join marketing.campaigns c on c.tenant_id = m.tenant_id and c.campaign_id = m.campaign_id
-    left join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
-    left join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
-    left join contacts k on k.tenant_id = m.tenant_id and k.id = m.contact_id
-    left join company.master co on co.tenant_id = m.tenant_id and co.id = l.company_id
-    left join contact_channels ch on ch.tenant_id = m.tenant_id and ch.contact_id = m.contact_id and ch.channel = m.channel and ch.address = m.to_address
-    left join lateral (
-      select x.id, x.from_email, x.from_name, x.reply_to, x.dedicated_ip_pool, x.validation_status, x.channel_config_id
-      from email_sender_identities x
-      where m.channel = 'email' and x.tenant_id = m.tenant_id and (x.id = m.sender_identity_id or m.sender_identity_id is null and x.is_default)
-    ) s on true
-    left join lateral (
-      select x.id, x.provider, x.status, x.settings, x.api_credentials from channel_configs x
-      where x.tenant_id = m.tenant_id and x.channel = m.channel and x.id = coalesce(m.channel_config_id, s.channel_config_id, x.id)
-      order by x.status = 'active' desc, x.status = 'degraded' desc, x.id limit 1
-    ) cc on true
+    ${surrounded(sql`locked`)}
     order by m.run_at, m.id`.execute(ctx.db);
   return rows;
 }

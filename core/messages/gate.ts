@@ -195,3 +195,39 @@ export function decide(facts: GateFacts, now: Date): Verdict {
   }
   return { kind: "send", facts: seen };
 }
+
+/** What each check asks, in the order of `checks`. */
+const asked: readonly (readonly GateReason[])[] = [
+  ["expired"],
+  ["enrollment_not_active"],
+  ["campaign_not_active"],
+  ["lead_unavailable"],
+  ["suppressed"],
+  ["dnc"],
+  ["address_invalid"],
+  ["no_consent"],
+  ["tenant_suspended"],
+  ["channel_unavailable", "credentials"],
+  ["sender_unverified"],
+  ["postal_address_missing"],
+  ["render_failed"],
+  ["quiet_hours", "tz_unknown"],
+  ["frequency_cap"],
+];
+
+export interface CheckAnswer {
+  /** The reasons this check can give. */
+  readonly asks: readonly GateReason[];
+  readonly passed: boolean;
+  readonly reason?: GateReason;
+  readonly detail?: string;
+}
+
+/** Every check with its own answer, also after one has said no: `decide` gives the first of these. */
+export const checkAll = (facts: GateFacts, now: Date): CheckAnswer[] =>
+  checks.map((check, index) => {
+    const answer = check(facts, now);
+    const asks = asked[index] ?? [];
+    if (answer === null) return { asks, passed: true };
+    return { asks, passed: false, reason: "end" in answer ? answer.reason : answer.hold, detail: answer.detail };
+  });

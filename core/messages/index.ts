@@ -5,6 +5,7 @@
 export { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs, variablesOf } from "./claim.ts";
 export { type Composed, type ContentSource, compose } from "./content.ts";
 export { type DeliverDeps, type DeliverReport, deliver } from "./deliver.ts";
+export { ExplainMessage, explainMessage, type MessageExplanation } from "./explain.ts";
 export {
   type Addressed,
   type AddressFacts,
@@ -13,9 +14,19 @@ export {
   type Candidate,
   evidenceOf,
   gateFacts,
+  readCandidates,
   type SendSpec,
 } from "./facts.ts";
-export { type DecisionFacts, decide, type GateFacts, quietFacts, recheckSeconds, type Verdict } from "./gate.ts";
+export {
+  type CheckAnswer,
+  checkAll,
+  type DecisionFacts,
+  decide,
+  type GateFacts,
+  quietFacts,
+  recheckSeconds,
+  type Verdict,
+} from "./gate.ts";
 export { appliedTo, type LimitRow, type RateSubject } from "./limits.ts";
 export { type Link, type LinkKind, linkUrl, readLink, signLink, trackedLinkId } from "./links.ts";
 export { expireWindows, makePartitions } from "./maintain.ts";

@@ -1,0 +1,44 @@
+/**
+ * Values as text. Invariant: nothing that came from outside can move the cursor, recolour the terminal or reverse what is read: control
+ * and direction characters are shown, not obeyed.
+ */
+import { DateTime } from "luxon";
+
+const unsafe = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+export const printable = (text: string): string =>
+  text.replace(unsafe, (character) =>
+    character === "\n" || character === "\t"
+      ? " "
+      : `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`,
+  );
+
+const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
+
+/** A value of the API in one cell. @param local true: instants in this machine's zone, with its name; false: as they came */
+export function cell(value: unknown, local: boolean): string {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "string") {
+    return local && instant.test(value)
+      ? DateTime.fromISO(value).toFormat("yyyy-MM-dd HH:mm:ss ZZZZ")
+      : printable(value);
+  }
+  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return printable(value.join(", "));
+  return typeof value === "object" ? printable(JSON.stringify(value)) : String(value);
+}
+
+/** `rows.accepted` of a nested object. */
+export const at = (row: unknown, path: string): unknown =>
+  path
+    .split(".")
+    .reduce<unknown>(
+      (value, name) =>
+        typeof value === "object" && value !== null && Object.hasOwn(value, name)
+          ? (value as Record<string, unknown>)[name]
+          : undefined,
+      row,
+    );
+
+/** `startedAt` → `started at` */
+export const title = (name: string): string =>
+  (name.split(".").at(-1) ?? name).replace(/(?<=[a-z0-9])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

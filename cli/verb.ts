@@ -1,0 +1,68 @@
+/** What every verb is built from: its command on the program, and what it gets when it runs. */
+import { type Command, InvalidArgumentError } from "commander";
+import { type Client, createClient, type Row } from "./client.ts";
+import { type GlobalOptions, serverOf } from "./config.ts";
+import { CliError, exitCodes, usageError } from "./errors.ts";
+import { createOutput, type Output } from "./output.ts";
+
+export interface Verb {
+  readonly out: Output;
+  /** Made on first use, so that verbs that need no server ask for none. */
+  client(): Promise<Client>;
+}
+
+export function verbOf(command: Command): Verb {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  let client: Promise<Client> | undefined;
+  return {
+    out: createOutput(options.json === true),
+    client: () => {
+      client ??= serverOf(options, process.env).then(createClient);
+      return client;
+    },
+  };
+}
+
+/** A whole number of at least one. */
+export function count(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("Expected a whole number from 1.");
+  return Number(text);
+}
+
+export function instant(text: string): string {
+  const at = new Date(text);
+  if (Number.isNaN(at.getTime()) || !/^\d{4}-\d\d-\d\d/.test(text)) {
+    throw new InvalidArgumentError("Expected an instant like 2026-01-31T09:00:00Z, or a day like 2026-01-31.");
+  }
+  return at.toISOString();
+}
+
+/** For options that may be given several times or with commas. */
+export const list = (text: string, before: readonly string[] = []): string[] => [
+  ...before,
+  ...text
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== ""),
+];
+
+/** A campaign by its id or its name. */
+export async function campaignId(client: Client, given: string): Promise<string> {
+  if (/^mcmp_/.test(given)) return given;
+  const matches: Row[] = [];
+  for await (const row of client.pages("/v1/campaigns")) if (row["name"] === given) matches.push(row);
+  const [found, other] = matches;
+  if (found === undefined) {
+    throw new CliError(exitCodes.refused, "campaign.not_found", `No campaign is called ${JSON.stringify(given)}.`, {
+      hint: "npx outrider campaigns list shows them all",
+    });
+  }
+  if (other !== undefined) {
+    const ids = matches.map((row) => row["id"]).join(", ");
+    throw usageError(
+      "campaign.ambiguous",
+      `${matches.length} campaigns are called ${JSON.stringify(given)}; say which: ${ids}`,
+    );
+  }
+  return String(found["id"]);
+}

@@ -1,0 +1,268 @@
+/**
+ * `import` and `imports`: a list goes in as a stream, and what was refused comes back with its reason.
+ * Invariant: once the file has arrived the server goes on by itself; Ctrl-C only stops watching.
+ */
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Command, Option } from "commander";
+import type { Client, Row } from "../client.ts";
+import { CliError, exitCodes } from "../errors.ts";
+import { refuseToOverwrite, writeChunks } from "../files.ts";
+import type { Output } from "../output.ts";
+import { at } from "../text.ts";
+import { count, list, type Verb, verbOf } from "../verb.ts";
+
+const formats = ["csv", "json", "ndjson"] as const;
+const contentTypes: Readonly<Record<string, string>> = {
+  csv: "text/csv",
+  json: "application/json",
+  ndjson: "application/x-ndjson",
+};
+const pollMs = 300;
+const shownRejections = 20;
+
+const columns = [
+  "id",
+  "status",
+  "file=fileName",
+  "source",
+  "read=rows.read",
+  "accepted=rows.accepted",
+  "duplicate=rows.duplicate",
+  "rejected=rows.rejected",
+  "promoted=rows.promoted",
+  "created=createdAt",
+];
+const details = [...columns, "error=lastError", "completed=completedAt"];
+const rejectedColumns = ["row", "status", "reason", "email"];
+
+interface ImportOptions {
+  readonly source?: string;
+  readonly format?: string;
+  readonly promote: boolean;
+  readonly country?: string;
+  readonly tag?: readonly string[];
+  readonly map?: readonly string[];
+  readonly wait?: boolean;
+  readonly rejected?: string;
+  readonly force?: boolean;
+}
+
+export function imports(program: Command): void {
+  program
+    .command("import <file>")
+    .description("import a list of people: CSV, JSON or NDJSON; - reads stdin")
+    .option("--source <name>", "where the rows come from (default: the file's name)")
+    .addOption(new Option("--format <format>", "default: found out from the first bytes").choices([...formats]))
+    .option("--no-promote", "keep the rows as raw loads until they are promoted explicitly")
+    .option("--country <code>", "how phone numbers without + are read, like US")
+    .option("--tag <tag>", "added to every person; may be repeated", list)
+    .option("--map <column=field>", "what a column of the list holds, like Mail=email; may be repeated", list)
+    .option("--wait", "until every row has been judged, with progress")
+    .option("--rejected <out.csv>", "write the rows that were not taken here, with reasons (waits)")
+    .option("--force", "replace the file of --rejected")
+    .action(async (file: string, options: ImportOptions, command: Command) => {
+      await importFile(verbOf(command), file, options);
+    });
+
+  const group = program.command("imports").description("imports so far, and what became of their rows");
+  group
+    .command("list")
+    .description("newest first")
+    .option("--status <status>", "pending, running, completed, failed or cancelled")
+    .option("--limit <n>", "at most so many", count)
+    .action(async ({ status, limit }: { status?: string; limit?: number }, command: Command) => {
+      const { out, client } = verbOf(command);
+      await out.rows((await client()).pages("/v1/imports", { status }, limit), columns, "No imports yet.");
+    });
+  group
+    .command("show <import>")
+    .description("one import with its counters")
+    .action(async (id: string, _options, command: Command) => {
+      const { out, client } = verbOf(command);
+      const row = await (await client()).get(`/v1/imports/${encodeURIComponent(id)}`);
+      await out.value(row, () => out.record(row, details));
+    });
+  group
+    .command("watch <import>")
+    .description("follow an import to its end, also one begun elsewhere")
+    .option("--rejected <out.csv>", "write the rows that were not taken here, with reasons")
+    .option("--force", "replace that file")
+    .action(async (id: string, options: Pick<ImportOptions, "rejected" | "force">, command: Command) => {
+      const { out, client } = verbOf(command);
+      await finish(out, await client(), id, options);
+    });
+  group
+    .command("rejected <import>")
+    .description("the rows that were not taken, with reasons")
+    .option("--out <out.csv>", "as a CSV to mend and import again; - is stdout")
+    .option("--force", "replace that file")
+    .action(async (id: string, options: { out?: string; force?: boolean }, command: Command) => {
+      const { out, client } = verbOf(command);
+      if (options.out === undefined)
+        await out.rows(refusedRows(await client(), id), rejectedColumns, "Every row was taken.");
+      else await writeRejected(out, await client(), id, options.out, options.force === true);
+    });
+  group
+    .command("cancel <import>")
+    .description("end an import after the rows it is writing; what it imported stays")
+    .action(async (id: string, _options, command: Command) => {
+      const { out, client } = verbOf(command);
+      const row = await (await client()).post(`/v1/imports/${encodeURIComponent(id)}/cancel`);
+      await out.value(row, () => out.record(row, details));
+    });
+}
+
+async function importFile({ out, client: connect }: Verb, file: string, options: ImportOptions): Promise<void> {
+  if (options.rejected !== undefined) await refuseToOverwrite(options.rejected, options.force === true);
+  const size = file === "-" ? 0 : (await stat(file)).size;
+  const client = await connect();
+  const made = await upload(out, client, file, size, options);
+  const id = String(made["id"]);
+  if (options.wait === true || options.rejected !== undefined) await finish(out, client, id, options);
+  else {
+    await out.value(made, () => out.record(made, details));
+    out.note(`The import goes on by itself; npx outrider imports watch ${id} follows it.`);
+  }
+}
+
+async function upload(out: Output, client: Client, file: string, size: number, options: ImportOptions): Promise<Row> {
+  const bar = out.progress("Sending");
+  const stopped = new AbortController();
+  const onInterrupt = () => stopped.abort();
+  process.once("SIGINT", onInterrupt);
+  const input = file === "-" ? process.stdin : createReadStream(file);
+  async function* measured(): AsyncGenerator<Uint8Array> {
+    let sent = 0;
+    for await (const chunk of input) {
+      const bytes = chunk as Buffer;
+      sent += bytes.length;
+      bar.update(sent, Math.max(size, sent), `${Math.round(sent / 1_000)} kB`);
+      yield bytes;
+    }
+  }
+  try {
+    return await send(client, file, measured(), stopped.signal, options);
+  } catch (error) {
+    if (!stopped.signal.aborted) throw error;
+    throw new CliError(
+      exitCodes.interrupted,
+      "import.interrupted",
+      "The file had not arrived whole, so nothing was imported.",
+      {
+        hint: "run the same command again",
+      },
+    );
+  } finally {
+    process.off("SIGINT", onInterrupt);
+    bar.stop();
+    input.destroy();
+  }
+}
+
+/** Formats that only the server can tell from the bytes arrive as a plain stream. */
+async function send(
+  client: Client,
+  file: string,
+  body: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+  options: ImportOptions,
+): Promise<Row> {
+  const extension = path.extname(file).slice(1).toLowerCase();
+  const contentType = contentTypes[options.format ?? extension] ?? "application/octet-stream";
+  const mapping = Object.fromEntries(
+    (options.map ?? []).map((pair) => {
+      const [column = "", field = ""] = pair.split(/=(?=[^=]*$)/);
+      return [column, field];
+    }),
+  );
+  const settings = {
+    promote: options.promote,
+    ...(options.country === undefined ? {} : { defaultCountry: options.country }),
+    ...(options.tag === undefined ? {} : { tags: options.tag }),
+    ...(options.map === undefined ? {} : { mapping }),
+  };
+  const name = file === "-" ? "stdin" : path.basename(file);
+  const query = {
+    fileName: name,
+    source: options.source ?? name,
+    format: options.format,
+    options: JSON.stringify(settings),
+  };
+  return client.upload("/v1/imports", query, contentType, body, signal);
+}
+
+/** Watches to the end. @throws CliError exit 1 when the import failed, exit 130 after Ctrl-C */
+async function watch(out: Output, client: Client, id: string): Promise<Row> {
+  const bar = out.progress("Importing");
+  const stopped = new AbortController();
+  const onInterrupt = () => stopped.abort();
+  process.once("SIGINT", onInterrupt);
+  try {
+    for (;;) {
+      const row = await client.get(`/v1/imports/${encodeURIComponent(id)}`);
+      const number = (name: string) => Number(at(row, name) ?? 0);
+      const note = `${number("rows.read")} rows: ${number("rows.accepted")} accepted, ${number("rows.duplicate")} duplicate, ${number("rows.rejected")} rejected`;
+      bar.update(number("bytesRead"), Math.max(1, number("sizeBytes")), note);
+      if (row["status"] !== "pending" && row["status"] !== "running") return row;
+      await sleep(pollMs, undefined, { signal: stopped.signal });
+    }
+  } catch (error) {
+    if (!stopped.signal.aborted) throw error;
+    throw new CliError(exitCodes.interrupted, "import.unwatched", `Import ${id} goes on without being watched.`, {
+      hint: `npx outrider imports watch ${id} follows it, imports cancel ${id} ends it`,
+    });
+  } finally {
+    process.off("SIGINT", onInterrupt);
+    bar.stop();
+  }
+}
+
+async function finish(
+  out: Output,
+  client: Client,
+  id: string,
+  options: Pick<ImportOptions, "rejected" | "force">,
+): Promise<void> {
+  if (options.rejected !== undefined) await refuseToOverwrite(options.rejected, options.force === true);
+  const row = await watch(out, client, id);
+  await out.value(row, () => out.record(row, details));
+  const refused = Number(at(row, "rows.rejected") ?? 0) + Number(at(row, "rows.duplicate") ?? 0);
+  if (options.rejected !== undefined) await writeRejected(out, client, id, options.rejected, true);
+  else if (refused > 0 && !out.json) await showRejected(out, client, id, refused);
+  if (row["status"] === "completed") return;
+  throw new CliError(
+    exitCodes.refused,
+    `import.${row["status"]}`,
+    `Import ${id} is ${row["status"]}: ${row["lastError"] ?? "without a reason"}.`,
+  );
+}
+
+async function* refusedRows(client: Client, id: string, most?: number): AsyncGenerator<Row> {
+  let left = most ?? Number.POSITIVE_INFINITY;
+  for (const status of ["failed", "duplicate"]) {
+    for await (const row of client.pages("/v1/intake/loads", { importId: id, status }, left)) {
+      left--;
+      yield row;
+    }
+    if (left <= 0) return;
+  }
+}
+
+async function showRejected(out: Output, client: Client, id: string, refused: number): Promise<void> {
+  await out.line("");
+  await out.line(out.bold("Rows that were not taken"));
+  await out.rows(refusedRows(client, id, shownRejections), rejectedColumns, "");
+  if (refused > shownRejections) {
+    out.note(`${refused - shownRejections} more: npx outrider imports rejected ${id} --out rejected.csv`);
+  }
+}
+
+/** The server neutralises cells that a spreadsheet would run. */
+async function writeRejected(out: Output, client: Client, id: string, file: string, force: boolean): Promise<void> {
+  await refuseToOverwrite(file, force);
+  await writeChunks(file, client.bytes(`/v1/imports/${encodeURIComponent(id)}/rejected`));
+  if (file !== "-") out.note(`Rows that were not taken: ${file}`);
+}

@@ -1,0 +1,167 @@
+/**
+ * `migrate`, `doctor`, `tenants`: the installation under the API, through the database itself.
+ * Invariant: nothing here runs against a database that was not named, and going back a migration is asked for by name.
+ */
+import { readdir } from "node:fs/promises";
+import type { Command } from "commander";
+import { type Kysely, sql } from "kysely";
+import { migrate as runMigrations } from "../../core/db/migrate.ts";
+import type { DB } from "../../core/db/types.gen.ts";
+import * as operator from "../../core/operator/index.ts";
+import { provision } from "../../core/tenancy/provision.ts";
+import { migrations, withDatabase } from "../database.ts";
+import { CliError, exitCodes, usageError } from "../errors.ts";
+import { verbOf } from "../verb.ts";
+
+interface MigrationRow {
+  readonly name: string;
+  readonly state: "applied" | "pending" | "unknown";
+  readonly appliedAt: string | null;
+}
+
+/** `unknown`: applied, but not among the files of this version. */
+async function migrationRows(db: Kysely<DB>): Promise<MigrationRow[]> {
+  const files = (await readdir(migrations)).flatMap((file) => /^(\d{4}_\w+)\.up\.sql$/.exec(file)?.[1] ?? []);
+  const { rows: found } = await sql<{
+    known: boolean;
+  }>`select to_regclass('kysely_migration') is not null as known`.execute(db);
+  const applied = new Map<string, string>();
+  if (found[0]?.known === true) {
+    const { rows } = await sql<{
+      name: string;
+      timestamp: string;
+    }>`select name, timestamp from kysely_migration`.execute(db);
+    for (const { name, timestamp } of rows) applied.set(name, timestamp);
+  }
+  return [...new Set([...files, ...applied.keys()])].toSorted().map((name) => ({
+    name,
+    state: !applied.has(name) ? "pending" : files.includes(name) ? "applied" : "unknown",
+    appliedAt: applied.get(name) ?? null,
+  }));
+}
+
+export function migrate(program: Command): void {
+  const group = program
+    .command("migrate")
+    .description("the database's schema; MIGRATION_URL or DATABASE_URL, else the local one")
+    .addHelpText("after", "\nGoing back keeps data: tables that are not empty move to the schema archive.");
+  group
+    .command("up")
+    .description("apply what is pending")
+    .option("--to <number>", "the last one to apply, like 0012")
+    .action(async ({ to }: { to?: string }, command: Command) => {
+      const { out } = verbOf(command);
+      const options = { folder: migrations, ...(to === undefined ? {} : { to }) };
+      const done = await withDatabase(process.env, (db) => runMigrations(db, options));
+      await out.rows(
+        done.map((one) => ({ ...one })),
+        ["name", "direction"],
+        "Nothing was pending.",
+      );
+    });
+  group
+    .command("down")
+    .description("undo the latest one, or all after --to")
+    .option("--to <number>", "the one to stop at, which stays; 0000 undoes everything")
+    .option("--yes", "really")
+    .action(async ({ to, yes }: { to?: string; yes?: boolean }, command: Command) => {
+      const { out } = verbOf(command);
+      if (yes !== true)
+        throw usageError("migrate.not_confirmed", "This takes tables away. Give --yes if that is meant.");
+      const options = { folder: migrations, direction: "down" as const, ...(to === undefined ? {} : { to }) };
+      const done = await withDatabase(process.env, (db) => runMigrations(db, options));
+      await out.rows(
+        done.map((one) => ({ ...one })),
+        ["name", "direction"],
+        "There was nothing to undo.",
+      );
+    });
+  group
+    .command("status")
+    .description("what is applied and what is pending")
+    .action(async (_options, command: Command) => {
+      const { out } = verbOf(command);
+      const rows = await withDatabase(process.env, migrationRows);
+      await out.rows(
+        rows.map((row) => ({ ...row })),
+        ["name", "state", "applied=appliedAt"],
+        "There are no migrations.",
+      );
+      const pending = rows.filter(({ state }) => state === "pending").length;
+      if (pending > 0) out.note(`${pending} pending: npx outrider migrate up`);
+    });
+}
+
+interface Finding {
+  readonly check: string;
+  readonly problem: string;
+}
+
+async function examine(db: Kysely<DB>): Promise<Finding[]> {
+  const rows = await migrationRows(db);
+  const findings: Finding[] = rows
+    .filter(({ state }) => state !== "applied")
+    .map(({ name, state }) => ({ check: "migrations", problem: `${name} is ${state}` }));
+  // The rules speak about the latest schema; on another they would name the wrong things.
+  if (findings.length > 0) return findings;
+  for (const problem of await operator.catalogueViolations(db))
+    findings.push({ check: "fences between tenants", problem });
+  return findings;
+}
+
+export function doctor(program: Command): void {
+  program
+    .command("doctor")
+    .description("examine the installation: schema, fences between tenants, invariants of the data")
+    .action(async (_options, command: Command) => {
+      const { out } = verbOf(command);
+      const findings = await withDatabase(process.env, examine);
+      const report = { ok: findings.length === 0, findings };
+      await out.value(report, async () => {
+        await out.rows(
+          findings.map((one) => ({ ...one })),
+          ["check", "problem"],
+          "",
+        );
+        if (report.ok) await out.line(out.good("Everything holds."));
+      });
+      if (report.ok) return;
+      if (out.json) process.exitCode = exitCodes.refused;
+      else
+        throw new CliError(
+          exitCodes.refused,
+          "doctor.problems",
+          `${findings.length} problem${findings.length === 1 ? "" : "s"} found.`,
+        );
+    });
+}
+
+interface TenantOptions {
+  readonly organization: string;
+  readonly slug: string;
+  readonly adminEmail: string;
+}
+
+export function tenants(program: Command): void {
+  program
+    .command("tenants")
+    .description("workspaces of an installation; MIGRATION_URL or DATABASE_URL, else the local one")
+    .command("create <name>")
+    .description("a tenant with an administrator and a first API key; again with the same slug changes nothing")
+    .requiredOption("--slug <slug>", "its short name, unique in the installation")
+    .requiredOption("--organization <name>", "a new organization, or the id of one")
+    .requiredOption("--admin-email <email>", "its administrator")
+    .action(async (tenant: string, { organization, slug, adminEmail }: TenantOptions, command: Command) => {
+      const { out } = verbOf(command);
+      const made = await withDatabase(process.env, (db) => provision(db, { organization, tenant, slug, adminEmail }));
+      const columns = [
+        "created",
+        "organization=organizationId",
+        "tenant=tenantId",
+        "administrator=actorId",
+        "API key=apiKey",
+      ];
+      await out.value(made, () => out.record({ ...made }, columns));
+      if (made.apiKey !== null) out.note("Keep the API key: it is not shown again.");
+    });
+}

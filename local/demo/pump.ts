@@ -23,6 +23,8 @@ async function nextDue(system: System): Promise<Date | null> {
     select min(at) as at from (
       select min(run_at) as at from scheduled_actions where status = 'pending' and run_at < 'infinity'
       union all select min(run_at) from outbound_messages where status in ('queued', 'held', 'ambiguous')
+      union all select min(run_at) from webhook_deliveries where status = 'pending'
+      union all select min(run_at) from imports where status = 'pending'
     ) due`.execute(system.local.owner);
   return rows[0]?.at ?? null;
 }
@@ -51,10 +53,19 @@ async function settle(system: System, now: Date): Promise<void> {
   );
 }
 
-/** Runs until nothing is due any more. @returns the instant at which the last thing happened */
-export async function pump(system: System, from: Date, onProgress: (progress: PumpProgress) => void): Promise<Date> {
+/**
+ * Runs until nothing is due any more.
+ * @param until later than this is not waited for; default 60 days
+ * @returns the instant at which the last thing happened
+ */
+export async function pump(
+  system: System,
+  from: Date,
+  onProgress: (progress: PumpProgress) => void,
+  until?: Date,
+): Promise<Date> {
   const { simulator } = system;
-  const horizon = new Date(from.getTime() + horizonDays * 86_400_000);
+  const horizon = until ?? new Date(from.getTime() + horizonDays * 86_400_000);
   let now = from;
   for (let instants = 0; ; instants++) {
     await settle(system, now);

@@ -85,7 +85,7 @@ export async function applyDeliveries(ctx: Context, deps: DeliveryDeps, ids: rea
   }
   let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
   for (const group of groups(jobs)) done = sum(done, await applyGroup(ctx, group, broken));
-  await transact(ctx, (ctx) => settle(ctx.db, ctx.tenantId, work.deliveries, broken));
+  if (broken.length > 0) await transact(ctx, (ctx) => settle(ctx.db, ctx.tenantId, work.deliveries, broken));
   return { claimed: claimed.length, failed: broken.filter((one) => one.status === "failed").length, ...done };
 }
 

@@ -252,7 +252,7 @@ async function rollUp(ctx: TxContext, facts: readonly Stored[], before: Readonly
     const message = before.get(id);
     if (message && Object.keys(patch).length > 0 && saysMore(message, patch)) patches.set(id, patch);
   }
-  await writePatches(ctx, patches);
+  await writePatches(ctx, patches, before);
   const again = [...patches].flatMap(([id, { deliveredAt }]) => {
     const was = before.get(id);
     if (!deliveredAt || !was || (was.deliveredAt !== null && was.deliveredAt <= deliveredAt)) return [];

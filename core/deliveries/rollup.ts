@@ -116,51 +116,57 @@ export async function lockMessages(ctx: TxContext, ids: readonly string[]): Prom
   return new Map(rows.map((row) => [row.id, row]));
 }
 
+/** Calls whose end was not known. */
+const openStatuses: ReadonlySet<string> = new Set(["sending", "ambiguous", "accepted_unknown"]);
+
 /**
- * Writes patches `[batch]` in one statement. Evidence on a message whose call has not been answered, or never will be, makes it sent and
+ * Writes patches `[batch]` in one statement, or two. Evidence on a message whose call has not been answered, or never will be, makes it sent and
  * settles its attempt: a webhook that carries our id is the best answer there is.
  */
-export async function writePatches(ctx: TxContext, patches: ReadonlyMap<string, Patch>): Promise<void> {
+export async function writePatches(
+  ctx: TxContext,
+  patches: ReadonlyMap<string, Patch>,
+  before: ReadonlyMap<string, Target>,
+): Promise<void> {
   if (patches.size === 0) return;
   const rows = [...patches];
   const column = (name: Instant) => sql`${rows.map(([, patch]) => patch[name] ?? null)}::timestamptz[]`;
   await sql`
-    with told as materialized (
-      select * from unnest(
-        ${rows.map(([id]) => id)}::text[], ${rows.map(([, patch]) => patch.providerMessageId ?? null)}::text[],
-        ${sql.join(instants.map(column))}
-      ) as r(id, provider_message_id, sent_at, delivered_at, opened_at, clicked_at, replied_at, bounced_at, complained_at,
-             unsubscribed_at, failed_at)
-    ), rolled as (
-      update outbound_messages m
-      set sent_at = least(m.sent_at, greatest(r.sent_at, m.created_at)),
-          delivered_at = least(m.delivered_at, r.delivered_at),
-          opened_at = least(m.opened_at, r.opened_at),
-          clicked_at = least(m.clicked_at, r.clicked_at),
-          replied_at = least(m.replied_at, r.replied_at),
-          bounced_at = least(m.bounced_at, r.bounced_at),
-          complained_at = least(m.complained_at, r.complained_at),
-          unsubscribed_at = least(m.unsubscribed_at, r.unsubscribed_at),
-          failed_at = least(m.failed_at, r.failed_at),
-          provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
-          lease_until = case when m.status = 'sending' then null else m.lease_until end,
-          hold_reason = null,
-          status = case
-            when coalesce(m.complained_at, r.complained_at) is not null then 'complained'
-            when coalesce(m.bounced_at, r.bounced_at) is not null then 'bounced'
-            when coalesce(m.delivered_at, r.delivered_at) is not null then 'delivered'
-            when coalesce(m.failed_at, r.failed_at) is not null then 'failed'
-            when coalesce(m.sent_at, r.sent_at) is not null then 'sent'
-            else m.status end
-      from told r
-      where m.tenant_id = ${ctx.tenantId} and m.id = r.id
-      returning m.id, m.generation, r.provider_message_id
-    )
+    update outbound_messages m
+    set sent_at = least(m.sent_at, greatest(r.sent_at, m.created_at)),
+        delivered_at = least(m.delivered_at, r.delivered_at),
+        opened_at = least(m.opened_at, r.opened_at),
+        clicked_at = least(m.clicked_at, r.clicked_at),
+        replied_at = least(m.replied_at, r.replied_at),
+        bounced_at = least(m.bounced_at, r.bounced_at),
+        complained_at = least(m.complained_at, r.complained_at),
+        unsubscribed_at = least(m.unsubscribed_at, r.unsubscribed_at),
+        failed_at = least(m.failed_at, r.failed_at),
+        provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
+        lease_until = null,
+        hold_reason = null,
+        status = case
+          when coalesce(m.complained_at, r.complained_at) is not null then 'complained'
+          when coalesce(m.bounced_at, r.bounced_at) is not null then 'bounced'
+          when coalesce(m.delivered_at, r.delivered_at) is not null then 'delivered'
+          when coalesce(m.failed_at, r.failed_at) is not null then 'failed'
+          when coalesce(m.sent_at, r.sent_at) is not null then 'sent'
+          else m.status end
+    from unnest(
+      ${rows.map(([id]) => id)}::text[], ${rows.map(([, patch]) => patch.providerMessageId ?? null)}::text[],
+      ${sql.join(instants.map(column))}
+    ) as r(id, provider_message_id, sent_at, delivered_at, opened_at, clicked_at, replied_at, bounced_at, complained_at,
+           unsubscribed_at, failed_at)
+    where m.tenant_id = ${ctx.tenantId} and m.id = r.id`.execute(ctx.db);
+  const open = rows.filter(([id]) => openStatuses.has(before.get(id)?.status ?? ""));
+  if (open.length === 0) return;
+  await sql`
     update send_attempts a
     set outcome = 'accepted', resolved_by = 'webhook', resolved_at = ${ctx.now}, finished_at = coalesce(a.finished_at, ${ctx.now}),
         provider_message_id = coalesce(a.provider_message_id, m.provider_message_id)
-    from rolled m
-    where a.tenant_id = ${ctx.tenantId} and a.message_id = m.id and a.generation = m.generation
+    from outbound_messages m
+    where m.tenant_id = ${ctx.tenantId} and m.id = any(${open.map(([id]) => id)})
+      and a.tenant_id = m.tenant_id and a.message_id = m.id and a.generation = m.generation
       and (a.outcome is null or a.outcome = 'ambiguous' or a.resolved_by = 'deadline')`.execute(ctx.db);
 }
 

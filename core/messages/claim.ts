@@ -211,7 +211,6 @@ async function storeClaims(
 ): Promise<void> {
   if (claimed.length === 0) return;
   const decisions = new Map(judged.map(({ row, verdict }) => [row.id, JSON.stringify(verdict.facts)]));
-  const variables = new Map(judged.map(({ row }) => [row.id, JSON.stringify(variablesOf(row))]));
   await sql`
     with claims as (
       update outbound_messages m
@@ -223,7 +222,7 @@ async function storeClaims(
         ${claimed.map((c) => c.id)}::text[], ${claimed.map((c) => c.generation)}::int[], ${claimed.map((c) => c.attempts)}::int[],
         ${claimed.map((c) => c.account.provider)}::text[], ${claimed.map((c) => c.account.id)}::text[],
         ${claimed.map((c) => c.sender?.id ?? null)}::text[], ${claimed.map((c) => c.content.subject ?? null)}::text[],
-        ${claimed.map((c) => variables.get(c.id) ?? null)}::text[], ${claimed.map((c) => c.content.sha256)}::bytea[],
+        ${claimed.map((c) => JSON.stringify(c.content.variables))}::text[], ${claimed.map((c) => c.content.sha256)}::bytea[],
         ${claimed.map((c) => decisions.get(c.id) ?? null)}::text[]
       ) as r(id, generation, attempts, provider, account_id, sender_id, subject, variables, sha256, decision)
       where m.tenant_id = ${ctx.tenantId} and m.id = r.id

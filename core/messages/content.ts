@@ -40,6 +40,8 @@ export type Composed =
       /** Targets of tracked links, to be stored before the message leaves. */
       readonly links: readonly string[];
       readonly sha256: Buffer;
+      /** Those of the input's variables that the template names: enough to make the same text again. */
+      readonly variables: Readonly<Record<string, unknown>>;
     }
   | { readonly ok: false; readonly detail: string };
 
@@ -53,13 +55,15 @@ export function compose(input: ContentInput): Composed {
     unsubscribe_url: unsubscribeUrl,
     ...(input.postalAddress === null ? {} : { postal_address: input.postalAddress }),
   };
+  const compiled = compileTemplate(input.source);
   const made = render(
-    compileTemplate(input.source),
+    compiled,
     variables,
     channel === "email" ? {} : { maxTextChars: MAX_SMS_CHARS },
   );
   if (!made.ok) return { ok: false, detail: `${made.reason}: ${made.detail}` };
-  if (channel !== "email") return finished(undefined, undefined, made.text, {}, []);
+  const used = namedOf(compiled.variables, input.variables);
+  if (channel !== "email") return finished(undefined, undefined, made.text, {}, [], used);
 
   const marketing = messageClass === "marketing";
   const done = instrument(made.html, made.text, {
@@ -72,7 +76,7 @@ export function compose(input: ContentInput): Composed {
   const headers: Record<string, string> = marketing
     ? { "List-Unsubscribe": `<${unsubscribeUrl}>`, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click" }
     : {};
-  return finished(made.subject, done.html, done.text, headers, done.links);
+  return finished(made.subject, done.html, done.text, headers, done.links, used);
 }
 
 function finished(
@@ -81,9 +85,19 @@ function finished(
   text: string,
   headers: Readonly<Record<string, string>>,
   links: readonly string[],
+  variables: Readonly<Record<string, unknown>>,
 ): Composed {
   const sha256 = createHash("sha256")
     .update(JSON.stringify([subject ?? null, html ?? null, text]))
     .digest();
-  return { ok: true, subject, html, text, headers, links, sha256 };
+  return { ok: true, subject, html, text, headers, links, sha256, variables };
+}
+
+/** @param paths `contact.first_name`, `items[0]`: the first name of each counts, so that a filter or a loop finds the whole value */
+function namedOf(
+  paths: readonly string[],
+  variables: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const names = new Set(paths.map((path) => path.split(/[.[]/, 1)[0] ?? ""));
+  return Object.fromEntries(Object.entries(variables).filter(([name]) => names.has(name)));
 }

@@ -71,9 +71,10 @@ const surrounded = (source: RawBuilder<unknown>) => sql`
       m.plan_version_id, m.template_id, m.contact_campaign_id, m.run_at, m.expires_at, m.decision,
       t.name as tenant_name, t.status as tenant_status, t.settings as tenant_settings,
       c.name as campaign_name, c.status as campaign_status, e.status as enrollment_status,
-      case when l.id is null then null else to_jsonb(l) - array['raw_data', 'flags'] end as lead,
-      case when k.id is null then null else to_jsonb(k) end as contact,
-      case when co.id is null then null else to_jsonb(co) - 'provenance' end as company,
+      case when l.id is not null then
+        jsonb_strip_nulls(to_jsonb(l) - array['raw_data', 'flags']) || jsonb_build_object('deleted_at', l.deleted_at) end as lead,
+      case when k.id is not null then jsonb_strip_nulls(to_jsonb(k)) end as contact,
+      case when co.id is not null then jsonb_strip_nulls(to_jsonb(co) - 'provenance') end as company,
       coalesce(ch.status, 'active') as address_status,
       case when s.id is null then null else to_jsonb(s) end as sender,
       case when cc.id is null then null else to_jsonb(cc) end as channel_config
@@ -151,6 +152,7 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
 export interface AddressFacts {
   readonly suppressions: ReadonlyMap<string, { readonly reason: SuppressionReason; readonly since: Date }>;
   readonly dnc: ReadonlySet<string>;
+  /** Of channels that ask for consent, which e-mail does not. */
   readonly consents: ReadonlySet<string>;
   /** Mutable: a message let through counts for the next one to the same address. */
   readonly recentSends: Map<string, Date[]>;
@@ -182,9 +184,13 @@ export async function addressFacts(ctx: TxContext, candidates: readonly Addresse
     where d.organization_id = ${ctx.organizationId} and d.phone_number = any(${phones}) and d.lifted_at is null`.execute(
           ctx.db,
         );
-  const { rows: consented } = await sql<{ channel: string; address: string }>`
+  const asking = candidates.filter((row) => row.channel !== "email");
+  const { rows: consented } =
+    asking.length === 0
+      ? { rows: [] }
+      : await sql<{ channel: string; address: string }>`
     select distinct c.channel, c.address from consents c
-    join (select distinct * from unnest(${channels}::text[], ${candidates.map((row) => row.to_address)}::text[]) u(channel, address)) u using (channel, address)
+    join (select distinct * from unnest(${asking.map((row) => row.channel)}::text[], ${asking.map((row) => row.to_address)}::text[]) u(channel, address)) u using (channel, address)
     where c.tenant_id = ${ctx.tenantId} and c.revoked_at is null and c.granted_at <= ${ctx.now}`.execute(ctx.db);
   const window = Math.max(86_400, ...candidates.flatMap((row) => capsFor(row).map((cap) => cap.windowSeconds)));
   const { rows: sends } = await sql<{ channel: string; suppression_key: string; at: Date }>`

@@ -4,7 +4,7 @@
  *
  * Invariant: a token verifies under any key that was ever used to sign, in constant time, or it is no token.
  */
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 
 export const linkKinds = ["open", "click", "unsubscribe"] as const;
 export type LinkKind = (typeof linkKinds)[number];
@@ -22,8 +22,20 @@ const macBytes = 16;
 const letters: Record<LinkKind, string> = { open: "o", click: "c", unsubscribe: "u" };
 const kinds: Readonly<Record<string, LinkKind>> = { o: "open", c: "click", u: "unsubscribe" };
 
+/** Importing a key costs as much as signing with it, and every message is signed three times. */
+const keyObjects = new WeakMap<Uint8Array, KeyObject>();
+
+function keyObject(key: Uint8Array): KeyObject {
+  let imported = keyObjects.get(key);
+  if (!imported) {
+    imported = createSecretKey(key);
+    keyObjects.set(key, imported);
+  }
+  return imported;
+}
+
 const mac = (key: Uint8Array, payload: string): Buffer =>
-  createHmac("sha256", key).update(payload).digest().subarray(0, macBytes);
+  createHmac("sha256", keyObject(key)).update(payload).digest().subarray(0, macBytes);
 
 /** @param keys newest first; the first signs. */
 export function signLink(keys: readonly Uint8Array[], link: Link): string {

@@ -65,7 +65,6 @@ export async function storeResults(
 ): Promise<void> {
   await transact(ctx, async (ctx) => {
     const stopped = await suppressRefused(ctx, results);
-    await lockEnrollments(ctx, results);
     const held = new Set(await writeResults(ctx, results));
     await degradeAccounts(ctx, results);
     await markAddresses(ctx, results);
@@ -98,17 +97,11 @@ async function suppressRefused(
   return refused.length === 0 ? [] : (await suppression.addMany(ctx, { entries: refused })).stopped;
 }
 
-async function lockEnrollments(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
-  const ids = [
-    ...new Set(results.flatMap(({ message }) => (message.enrollmentId === null ? [] : [message.enrollmentId]))),
-  ];
-  if (ids.length === 0) return;
-  await sql`select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${ids}) order by id for update`.execute(
-    ctx.db,
-  );
-}
-
-/** @returns ids whose generation still held */
+/**
+ * One statement: the enrollments are locked first, as everywhere, then attempts and messages are written. A row that somebody else changed
+ * while we waited is looked at again as it is now.
+ * @returns ids whose generation still held
+ */
 async function writeResults(ctx: TxContext, results: readonly CallResult[]): Promise<string[]> {
   const rows = results.map(({ message, outcome }) => ({
     ...written(message, outcome),
@@ -120,14 +113,23 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
     code: outcome.kind === "rejected" || outcome.kind === "deferred" ? outcome.code : null,
     reason: "reason" in outcome ? outcome.reason : null,
   }));
-  await sql`
-    update send_attempts a
-    set outcome = r.outcome, provider_message_id = coalesce(a.provider_message_id, r.provider_message_id), code = r.code, reason = r.reason,
-        finished_at = ${ctx.now}
-    from unnest(${rows.map((r) => r.attemptId)}::text[], ${rows.map((r) => r.outcome)}::text[], ${rows.map((r) => r.providerMessageId)}::text[],
-      ${rows.map((r) => r.code)}::text[], ${rows.map((r) => r.reason)}::text[]) as r(id, outcome, provider_message_id, code, reason)
-    where a.tenant_id = ${ctx.tenantId} and a.id = r.id and a.resolved_by is null`.execute(ctx.db);
+  const walking = [...new Set(results.flatMap(({ message }) => message.enrollmentId ?? []))];
   const { rows: held } = await sql<{ id: string }>`
+    with walkers as materialized (
+      select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${walking}) order by id for update
+    ), r as materialized (
+      select * from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.attemptId)}::text[], ${rows.map((r) => r.generation)}::int[],
+        ${rows.map((r) => r.status)}::text[], ${rows.map((r) => r.holdReason)}::text[], ${rows.map((r) => r.error)}::text[],
+        ${rows.map((r) => r.waitSeconds)}::float8[], ${rows.map((r) => r.providerMessageId)}::text[], ${rows.map((r) => r.outcome)}::text[],
+        ${rows.map((r) => r.code)}::text[], ${rows.map((r) => r.reason)}::text[])
+        as u(id, attempt_id, generation, status, hold_reason, error, wait, provider_message_id, outcome, code, reason)
+      where (select count(*) from walkers) >= 0
+    ), attempts as (
+      update send_attempts a
+      set outcome = r.outcome, provider_message_id = coalesce(a.provider_message_id, r.provider_message_id), code = r.code, reason = r.reason,
+          finished_at = ${ctx.now}
+      from r where a.tenant_id = ${ctx.tenantId} and a.id = r.attempt_id and a.resolved_by is null
+    )
     update outbound_messages m
     set status = case when m.status in ('sending', 'ambiguous') then r.status else m.status end,
         hold_reason = r.hold_reason, last_error = r.error, lease_until = null,
@@ -137,11 +139,7 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
         provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
         sent_at = case when r.status = 'sent' then coalesce(m.sent_at, ${ctx.now}) else m.sent_at end,
         failed_at = case when r.status = 'failed' then ${ctx.now} else m.failed_at end
-    from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.generation)}::int[], ${rows.map((r) => r.status)}::text[],
-      ${rows.map((r) => r.holdReason)}::text[], ${rows.map((r) => r.error)}::text[], ${rows.map((r) => r.waitSeconds)}::float8[],
-      ${rows.map((r) => r.providerMessageId)}::text[], ${rows.map((r) => r.outcome)}::text[])
-      as r(id, generation, status, hold_reason, error, wait, provider_message_id, outcome)
-    where m.tenant_id = ${ctx.tenantId} and m.id = r.id and m.generation = r.generation
+    from r where m.tenant_id = ${ctx.tenantId} and m.id = r.id and m.generation = r.generation
       -- Ambiguous under the same generation is the same call: its own answer, late, is the best evidence there is.
       and (m.status in ('sending', 'ambiguous') or r.status = 'sent')
     returning m.id`.execute(ctx.db);

@@ -3,9 +3,22 @@
  * through `applyEvents`.
  */
 export { applyEvents, type EnrollmentEvent } from "./apply.ts";
-export { type Compiled, compilePlan } from "./compile.ts";
+export { type Comparison, compareWithLive, type Difference, type Drift, driftOf } from "./compare.ts";
+export { type Compiled, compilePlan, DaySteps, HourSteps } from "./compile.ts";
 export { describePlan } from "./describe.ts";
-export * from "./enroll.ts";
+export {
+  Audience,
+  Enroll,
+  type EnrollReport,
+  enroll,
+  getEnrollment,
+  listEnrollments,
+  listTransitions,
+  pauseEnrollment,
+  pauseForReview,
+  resumeEnrollment,
+  stopEnrollment,
+} from "./enroll.ts";
 export { planHash } from "./hash.ts";
 export { activate, pause, resume, stop } from "./lifecycle.ts";
 export {
@@ -24,6 +37,17 @@ export { type MigrationReport, migrateEnrollments } from "./migration.ts";
 export { Plan, type PlanInput } from "./plan.ts";
 export { campaignPort } from "./port.ts";
 export { runActions } from "./run.ts";
+export * from "./seed-names.ts";
+export {
+  getSimulation,
+  listSimulatedSends,
+  Simulate,
+  type SimulateOptions,
+  type Simulation,
+  type SimulationRun,
+  type StoredSend,
+  simulate,
+} from "./simulate.ts";
 export type { EngineEvent, EnrollmentState } from "./state.ts";
 export { addToDnc, suppress, tellStopped } from "./suppress.ts";
 export { completeFinished } from "./write.ts";

@@ -1,5 +1,5 @@
 /** One script for both sides: what the provider simulator's recipients will do is what the campaign simulation is told they would do. */
-import { onGrid } from "../simulator/reactions.ts";
+import { dueTimes } from "../simulator/reactions.ts";
 import { behaviourOf, type Rates } from "../simulator/script.ts";
 
 export interface Script {
@@ -20,9 +20,7 @@ export interface AcceptedMessage {
 /** As the simulator schedules them, in seconds after the acceptance. */
 export function reactionsOf(script: Script, { address, channel, ordinal, sentAt }: AcceptedMessage) {
   if (channel !== "email" && channel !== "sms") return [];
-  return behaviourOf(script.seed, script.rates, { address, channel, ordinal }).map((reaction) => ({
-    kind: reaction.kind,
-    afterSeconds:
-      (onGrid(sentAt.getTime() + reaction.afterSeconds * 1000, script.gridSeconds) - sentAt.getTime()) / 1000,
-  }));
+  const behaviour = behaviourOf(script.seed, script.rates, { address, channel, ordinal });
+  const due = dueTimes(sentAt.getTime(), behaviour, { speed: 1, gridSeconds: script.gridSeconds });
+  return behaviour.map(({ kind }, index) => ({ kind, afterSeconds: ((due[index] ?? 0) - sentAt.getTime()) / 1000 }));
 }

@@ -14,7 +14,7 @@ import {
   updateTenantSettings,
 } from "../../core/tenancy/index.ts";
 import type { System } from "../system.ts";
-import { demoPeople } from "./people.ts";
+import { peopleCsv } from "./people.ts";
 
 /** Where replies of the demo go; the simulator plays the provider's inbound parsing for it. */
 const inboundDomain = "reply.outrider.example";
@@ -58,7 +58,7 @@ export async function importList(
     host,
     ctx,
     { fileName: "sp500-people.csv", source: "sp500", options: {} },
-    demoPeople(),
+    peopleCsv(),
   );
   await host.queue.ring([{ kind: "imports", tenantId: ctx.tenantId, ids: [made.id] }]);
   for (;;) {

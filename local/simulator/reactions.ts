@@ -10,7 +10,7 @@ import { type Endpoints, isReachable, sendgridEndpoint, twilioEndpoint } from ".
 import { inboundParse, replyTo } from "./mail.ts";
 import type { Job, Outbox, Pending, WebhookRequest } from "./outbox.ts";
 import { pick, uniform } from "./random.ts";
-import type { Reaction } from "./script.ts";
+import type { Behaviour, Reaction } from "./script.ts";
 import {
   eventBatch,
   eventOf,
@@ -31,9 +31,25 @@ export interface Stage {
   readonly speed: () => number;
 }
 
-/** The instant itself with a grid of one second: reactions are drawn in whole seconds, acceptances are not. */
-export const onGrid = (ms: number, gridSeconds: number): number =>
-  gridSeconds === 1 ? ms : Math.ceil(ms / (gridSeconds * 1000)) * gridSeconds * 1000;
+/**
+ * When each reaction of a script happens. On a grid coarser than a second, people react at least one step after what came before:
+ * a person who opens in the second of delivery would pass for a machine.
+ */
+export function dueTimes(
+  acceptedMs: number,
+  script: Behaviour,
+  { speed, gridSeconds }: { readonly speed: number; readonly gridSeconds: number },
+): number[] {
+  const step = gridSeconds * 1000;
+  let previous = 0;
+  return script.map(({ kind, afterSeconds }) => {
+    const exact = acceptedMs + (afterSeconds * 1000) / speed;
+    if (gridSeconds === 1) return exact;
+    const isHuman = kind === "opened" || kind === "clicked" || kind === "replied";
+    previous = Math.max(Math.ceil(exact / step) * step, isHuman ? previous + step : previous);
+    return previous;
+  });
+}
 
 /** Puts everything the message's recipient will do into the outbox. @returns the first webhook, not yet added, when it must overtake the answer. */
 export function schedule(stage: Stage, message: Message): Pending | null {
@@ -42,10 +58,11 @@ export function schedule(stage: Stage, message: Message): Pending | null {
   const name = `${accept.to}|${accept.provider}|${String(accept.ordinal).padStart(6, "0")}`;
   const acceptedMs = Date.parse(accept.at);
   const speed = stage.speed();
+  const due = dueTimes(acceptedMs, script, { speed, gridSeconds: settings.gridSeconds });
   const isEarly = uniform(settings.seed, name, "early") < settings.webhooks.early;
   let early: Pending | null = null;
   for (const [index, reaction] of script.entries()) {
-    const dueMs = onGrid(acceptedMs + (reaction.afterSeconds * 1000) / speed, settings.gridSeconds);
+    const dueMs = due[index] ?? acceptedMs;
     const job = jobOf(stage, message, reaction, index, new Date(dueMs));
     if (accept.provider === "twilio" && reaction.kind === "stop") {
       const run = (now: Date) => stage.state.optOut(accept.from, accept.to, now);

@@ -5,8 +5,13 @@
  */
 import { health } from "@outrider/core/operator";
 import type { Context as HttpContext } from "hono";
+import { campaignEndpoints } from "./api/campaigns.ts";
+import { conversationEndpoints } from "./api/conversations.ts";
+import { crmEndpoints } from "./api/crm.ts";
 import { openApiDocument } from "./api/document.ts";
 import type { Endpoint } from "./api/endpoint.ts";
+import { goldenEndpoints } from "./api/golden.ts";
+import { intakeEndpoints } from "./api/intake.ts";
 import { sendingEndpoints } from "./api/sending.ts";
 import { checkEndpoints, serve } from "./api/server.ts";
 import { suppressionEndpoints } from "./api/suppressions.ts";
@@ -16,6 +21,11 @@ import { lambda } from "./lib/http.ts";
 import { type Host, lazily } from "./lib/runtime.ts";
 
 export const endpoints: readonly Endpoint[] = [
+  ...crmEndpoints,
+  ...goldenEndpoints,
+  ...intakeEndpoints,
+  ...campaignEndpoints,
+  ...conversationEndpoints,
   ...suppressionEndpoints,
   ...templateEndpoints,
   ...sendingEndpoints,

@@ -152,7 +152,7 @@ interface InputShape {
 }
 
 function inputOf(endpoint: Endpoint, schemas: SchemaSet): InputShape {
-  const { properties, required, ...rest } = schemas.inline(endpoint.documented ?? endpoint.input, "input");
+  const { properties, required, ...rest } = schemas.of(endpoint.documented ?? endpoint.input, "input");
   return {
     properties: (properties ?? {}) as Record<string, Json>,
     required: (required ?? []) as string[],
@@ -172,16 +172,8 @@ function parameterSchema(schema: Json): Json {
 class SchemaSet {
   readonly all: Record<string, Json> = {};
 
+  /** A schema in its place; a reference when it has a name. */
   of(schema: z.ZodType, io: "input" | "output"): Json {
-    const made = this.inline(schema, io);
-    const name = schema.meta()?.id;
-    if (name === undefined) return made;
-    this.#add(name, made);
-    return { $ref: `#/components/schemas/${name}` };
-  }
-
-  /** A schema in its place, even when it has a name. */
-  inline(schema: z.ZodType, io: "input" | "output"): Json {
     const made = z.toJSONSchema(schema, {
       io,
       unrepresentable: "any",

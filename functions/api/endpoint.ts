@@ -12,11 +12,16 @@ import type { Host } from "../lib/runtime.ts";
 export const methods = ["get", "post", "put", "patch", "delete"] as const;
 export type Method = (typeof methods)[number];
 
-/** What a value is after JSON: instants are text. */
-export type Wire<T> = unknown extends T
-  ? unknown
-  : T extends Date
-    ? string
+type Primitive = string | number | boolean | null;
+
+/** What a value is after JSON: instants and ids are text, columns of JSON are anything. */
+export type Wire<T> = [Primitive] extends [T] ? unknown : WireOf<T>;
+type WireOf<T> = T extends Date
+  ? string
+  : T extends string
+    ? Record<never, never> extends Record<T, 1>
+      ? string
+      : T
     : T extends readonly (infer U)[]
       ? readonly Wire<U>[]
       : T extends object

@@ -22,12 +22,12 @@ export interface Client {
   text(path: string, query?: Query): Promise<string>;
   /** Bytes as they arrive. */
   bytes(path: string, query?: Query): AsyncIterable<Uint8Array>;
-  /** Sends a stream of unknown length. Not repeated: a stream is read once. */
+  /** A file as the body. */
   upload(
     path: string,
     query: Query,
     contentType: string,
-    body: AsyncIterable<Uint8Array>,
+    body: Uint8Array<ArrayBuffer>,
     signal: AbortSignal,
   ): Promise<Row>;
   /** Every row of a list, page after page. */
@@ -54,7 +54,7 @@ interface Call {
   readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
   readonly query?: Query | undefined;
-  readonly body?: string | ReadableStream<Uint8Array>;
+  readonly body?: string | Uint8Array<ArrayBuffer>;
   readonly contentType?: string;
   readonly signal?: AbortSignal;
 }
@@ -75,7 +75,7 @@ export function createClient({ url, key }: Server): Client {
         headers,
         redirect: "error",
         signal: call.signal ?? AbortSignal.timeout(answerLimitMs),
-        ...(body === undefined ? {} : { body, duplex: "half" as const }),
+        ...(body === undefined ? {} : { body }),
       });
     } catch (error) {
       throw call.signal?.aborted === true ? error : unreachable(url, error);
@@ -89,7 +89,7 @@ export function createClient({ url, key }: Server): Client {
       if (response.ok) return response;
       const pause = Number(response.headers.get("retry-after") ?? Number.NaN);
       const isBusy = response.status === 429 || response.status === 503;
-      const canWait = isBusy && call.signal === undefined && pause >= 0 && pause <= maxPauseSeconds && tries < maxTries;
+      const canWait = isBusy && pause >= 0 && pause <= maxPauseSeconds && tries < maxTries;
       if (!canWait) throw await refusalOf(response, url);
       await response.body?.cancel();
       await sleep(pause * 1_000);
@@ -115,14 +115,7 @@ export function createClient({ url, key }: Server): Client {
       if (body !== null) yield* body;
     },
     upload: (path, query, contentType, body, signal) =>
-      json({
-        method: "POST",
-        path,
-        query,
-        contentType,
-        body: ReadableStream.from(body),
-        signal,
-      }),
+      json({ method: "POST", path, query, contentType, body, signal }),
     async *pages(path, query = {}, most = Number.POSITIVE_INFINITY) {
       let left = most;
       let cursor: string | undefined;

@@ -81,7 +81,7 @@ export function campaigns(program: Command): void {
     .action(async (given: string, _options, command: Command) => {
       const { out, client: connect } = verbOf(command);
       const mermaid = /\.json$|^-$/.test(given) ? drawn(await readJson(given)) : await fetched(await connect(), given);
-      await out.value({ mermaid }, () => out.line(mermaid));
+      await out.value({ mermaid }, () => out.line(mermaid.trimEnd()));
     });
   group
     .command("report <campaign>")
@@ -169,12 +169,8 @@ function drawn(source: unknown): string {
   return describePlan(compiled.plan);
 }
 
-async function fetched(client: Client, given: string): Promise<string> {
-  const text = await client.text(await campaignPath(client, given, "diagram"));
-  if (!text.startsWith("{")) return text;
-  const { mermaid, diagram } = JSON.parse(text) as Row;
-  return String(mermaid ?? diagram);
-}
+const fetched = async (client: Client, given: string): Promise<string> =>
+  client.text(await campaignPath(client, given, "diagram"));
 
 /** Nested numbers, indented: reports differ by campaign, and all of it is worth seeing. */
 export async function tree(out: Output, value: unknown, depth = 0): Promise<void> {

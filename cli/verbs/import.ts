@@ -7,15 +7,16 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, Option } from "commander";
-import type { Client, Row } from "../client.ts";
+import { type FileFormat, fileFormats } from "../../core/intake/files.ts";
+import type { Client, Query, Row } from "../client.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import { refuseToOverwrite, writeChunks } from "../files.ts";
 import type { Output } from "../output.ts";
 import { at } from "../text.ts";
+import { type Part, partsOf } from "../upload.ts";
 import { count, list, type Verb, verbOf } from "../verb.ts";
 
-const formats = ["csv", "json", "ndjson"] as const;
-const contentTypes: Readonly<Record<string, string>> = {
+const contentTypes: Readonly<Record<string, string>> & { readonly csv: string } = {
   csv: "text/csv",
   json: "application/json",
   ndjson: "application/x-ndjson",
@@ -40,7 +41,7 @@ const rejectedColumns = ["row", "status", "reason", "email"];
 
 interface ImportOptions {
   readonly source?: string;
-  readonly format?: string;
+  readonly format?: FileFormat;
   readonly promote: boolean;
   readonly country?: string;
   readonly tag?: readonly string[];
@@ -55,7 +56,7 @@ export function imports(program: Command): void {
     .command("import <file>")
     .description("import a list of people: CSV, JSON or NDJSON; - reads stdin")
     .option("--source <name>", "where the rows come from (default: the file's name)")
-    .addOption(new Option("--format <format>", "default: found out from the first bytes").choices([...formats]))
+    .addOption(new Option("--format <format>", "default: found out from the first bytes").choices([...fileFormats]))
     .option("--no-promote", "keep the rows as raw loads until they are promoted explicitly")
     .option("--country <code>", "how phone numbers without + are read, like US")
     .option("--tag <tag>", "added to every person; may be repeated", list)
@@ -92,7 +93,7 @@ export function imports(program: Command): void {
     .option("--force", "replace that file")
     .action(async (id: string, options: Pick<ImportOptions, "rejected" | "force">, command: Command) => {
       const { out, client } = verbOf(command);
-      await finish(out, await client(), id, options);
+      await finish(out, await client(), [id], options);
     });
   group
     .command("rejected <import>")
@@ -120,23 +121,37 @@ async function importFile({ out, client: connect }: Verb, file: string, options:
   const size = file === "-" ? 0 : (await stat(file)).size;
   const client = await connect();
   const made = await upload(out, client, file, size, options);
-  const id = String(made["id"]);
-  if (options.wait === true || options.rejected !== undefined) await finish(out, client, id, options);
-  else {
-    await out.value(made, () => out.record(made, details));
-    out.note(`The import goes on by itself; npx outrider imports watch ${id} follows it.`);
+  if (options.wait === true || options.rejected !== undefined) {
+    await finish(
+      out,
+      client,
+      made.map((row) => String(row["id"])),
+      options,
+    );
+    return;
   }
+  for (const row of made) await out.value(row, () => out.record(row, details));
+  for (const row of made) out.note(`The import goes on by itself; npx outrider imports watch ${row["id"]} follows it.`);
 }
 
-async function upload(out: Output, client: Client, file: string, size: number, options: ImportOptions): Promise<Row> {
+/** @returns the import, or one for each part of a list that is larger than the API takes */
+async function upload(
+  out: Output,
+  client: Client,
+  file: string,
+  size: number,
+  options: ImportOptions,
+): Promise<readonly Row[]> {
   const bar = out.progress("Sending");
   const stopped = new AbortController();
   const onInterrupt = () => stopped.abort();
   process.once("SIGINT", onInterrupt);
   const input = file === "-" ? process.stdin : createReadStream(file);
+  const made: Row[] = [];
   async function* measured(): AsyncGenerator<Uint8Array> {
     let sent = 0;
     for await (const chunk of input) {
+      stopped.signal.throwIfAborted();
       const bytes = chunk as Buffer;
       sent += bytes.length;
       bar.update(sent, Math.max(size, sent), `${Math.round(sent / 1_000)} kB`);
@@ -144,17 +159,19 @@ async function upload(out: Output, client: Client, file: string, size: number, o
     }
   }
   try {
-    return await send(client, file, measured(), stopped.signal, options);
+    for await (const part of partsOf(measured(), options.format)) {
+      const query = queryOf(file, part, options);
+      const type = contentTypes[part.format ?? path.extname(file).slice(1).toLowerCase()] ?? contentTypes.csv;
+      made.push(await client.upload("/v1/imports", query, type, part.bytes, stopped.signal));
+    }
+    return made;
   } catch (error) {
     if (!stopped.signal.aborted) throw error;
-    throw new CliError(
-      exitCodes.interrupted,
-      "import.interrupted",
-      "The file had not arrived whole, so nothing was imported.",
-      {
-        hint: "run the same command again",
-      },
-    );
+    const ids = made.map((row) => row["id"]).join(", ");
+    const before = made.length === 0 ? "so nothing was imported" : `what had arrived goes on: ${ids}`;
+    throw new CliError(exitCodes.interrupted, "import.interrupted", `The file had not arrived whole; ${before}.`, {
+      hint: "run the same command again: rows that are in already are recognised",
+    });
   } finally {
     process.off("SIGINT", onInterrupt);
     bar.stop();
@@ -162,36 +179,23 @@ async function upload(out: Output, client: Client, file: string, size: number, o
   }
 }
 
-/** Formats that only the server can tell from the bytes arrive as a plain stream. */
-async function send(
-  client: Client,
-  file: string,
-  body: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
-  options: ImportOptions,
-): Promise<Row> {
-  const extension = path.extname(file).slice(1).toLowerCase();
-  const contentType = contentTypes[options.format ?? extension] ?? "application/octet-stream";
+function queryOf(file: string, part: Part, options: ImportOptions): Query {
   const mapping = Object.fromEntries(
     (options.map ?? []).map((pair) => {
       const [column = "", field = ""] = pair.split(/=(?=[^=]*$)/);
       return [column, field];
     }),
   );
-  const settings = {
-    promote: options.promote,
-    ...(options.country === undefined ? {} : { defaultCountry: options.country }),
-    ...(options.tag === undefined ? {} : { tags: options.tag }),
-    ...(options.map === undefined ? {} : { mapping }),
-  };
   const name = file === "-" ? "stdin" : path.basename(file);
-  const query = {
-    fileName: name,
+  return {
+    fileName: part.number === null ? name : `${name} (part ${part.number})`,
     source: options.source ?? name,
-    format: options.format,
-    options: JSON.stringify(settings),
+    format: part.format,
+    promote: options.promote ? undefined : false,
+    defaultCountry: options.country,
+    tags: options.tag?.join(","),
+    mapping: options.map === undefined ? undefined : JSON.stringify(mapping),
   };
-  return client.upload("/v1/imports", query, contentType, body, signal);
 }
 
 /** Watches to the end. @throws CliError exit 1 when the import failed, exit 130 after Ctrl-C */
@@ -223,21 +227,33 @@ async function watch(out: Output, client: Client, id: string): Promise<Row> {
 async function finish(
   out: Output,
   client: Client,
-  id: string,
+  ids: readonly string[],
   options: Pick<ImportOptions, "rejected" | "force">,
 ): Promise<void> {
-  if (options.rejected !== undefined) await refuseToOverwrite(options.rejected, options.force === true);
+  const { rejected, force } = options;
+  for (const [index, id] of ids.entries()) {
+    // A list in parts has a file of refused rows for each: their columns may differ.
+    const file = rejected === undefined || index === 0 ? rejected : rejected.replace(/(\.\w+)?$/, `-${index + 1}$1`);
+    await finishOne(out, client, id, file, force === true);
+  }
+}
+
+async function finishOne(
+  out: Output,
+  client: Client,
+  id: string,
+  file: string | undefined,
+  force: boolean,
+): Promise<void> {
+  if (file !== undefined) await refuseToOverwrite(file, force);
   const row = await watch(out, client, id);
   await out.value(row, () => out.record(row, details));
   const refused = Number(at(row, "rows.rejected") ?? 0) + Number(at(row, "rows.duplicate") ?? 0);
-  if (options.rejected !== undefined) await writeRejected(out, client, id, options.rejected, true);
+  if (file !== undefined) await writeRejected(out, client, id, file, true);
   else if (refused > 0 && !out.json) await showRejected(out, client, id, refused);
   if (row["status"] === "completed") return;
-  throw new CliError(
-    exitCodes.refused,
-    `import.${row["status"]}`,
-    `Import ${id} is ${row["status"]}: ${row["lastError"] ?? "without a reason"}.`,
-  );
+  const why = row["lastError"] ?? "without a reason";
+  throw new CliError(exitCodes.refused, `import.${row["status"]}`, `Import ${id} is ${row["status"]}: ${why}.`);
 }
 
 async function* refusedRows(client: Client, id: string, most?: number): AsyncGenerator<Row> {

@@ -105,11 +105,7 @@ export function leads(program: Command): void {
     .action(
       async (text: string | undefined, { status, limit }: { status?: string; limit?: number }, command: Command) => {
         const { out, client } = verbOf(command);
-        await out.rows(
-          (await client()).pages("/v1/leads", { search: text, status }, limit),
-          leadColumns,
-          "No lead found.",
-        );
+        await out.rows((await client()).pages("/v1/leads", { q: text, status }, limit), leadColumns, "No lead found.");
       },
     );
   group

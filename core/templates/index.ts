@@ -25,5 +25,6 @@ export {
   type Saved,
   type StoredTemplate,
   TemplateInput,
+  TemplateInput as EmailTemplateCreateSchema,
   templateChannels,
 } from "./store.ts";

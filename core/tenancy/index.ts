@@ -4,6 +4,7 @@
  * API keys are kept as hashes, provider credentials as sealed envelopes.
  */
 export * from "./channels.ts";
+export { CreateChannel as ChannelConfigCreateSchema } from "./channels.ts";
 export * from "./config.ts";
 export { type Answer, answerOnce, expireIdempotencyKeys, type IdempotentRequest } from "./idempotency.ts";
 export * from "./keys.ts";

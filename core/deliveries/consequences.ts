@@ -33,6 +33,9 @@ const groupOf = ({ metadata }: ProviderEvent): string | null => {
   return typeof group === "number" || typeof group === "string" ? String(group) : null;
 };
 
+/** What we learn ourselves about consent comes through one door. */
+const ownSource = "unsubscribe_link";
+
 /** @param sentTo the addresses of matched messages: an event may not name one itself */
 export function entriesOf(facts: readonly Matched[], sentTo: ReadonlyMap<string, string>): suppression.Entry[] {
   return facts.flatMap(({ event, provider, messageId, deliveryId }) => {
@@ -48,7 +51,15 @@ export function entriesOf(facts: readonly Matched[], sentTo: ReadonlyMap<string,
       ...(event.reason === undefined ? {} : { reason: event.reason }),
       ...(groupOf(event) === null ? {} : { group: groupOf(event) }),
     };
-    return [{ channel: event.channel, address: address.slice(0, 320), reason, source: provider, evidence }];
+    return [
+      {
+        channel: event.channel,
+        address: address.slice(0, 320),
+        reason,
+        source: deliveryId === null ? ownSource : provider,
+        evidence,
+      },
+    ];
   });
 }
 

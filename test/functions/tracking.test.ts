@@ -160,7 +160,7 @@ describe("unsubscribe", () => {
     const form = await http.request(`/u/${token("unsubscribe")}`, { method: "POST" });
     expect(await form.text()).toContain("You are unsubscribed");
     expect(await suppressionsOf(database, tenant)).toEqual([
-      { channel: "email", address: "grace@example.com", reason: "unsubscribed", source: "outrider" },
+      { channel: "email", address: "grace@example.com", reason: "unsubscribed", source: "unsubscribe_link" },
     ]);
     expect(await enrollmentsOf(database, tenant)).toMatchObject([{ status: "stopped", exit_reason: "unsubscribed" }]);
     expect((await messagesOf(database, tenant))[0]?.unsubscribed_at).not.toBeNull();

@@ -1,7 +1,6 @@
 import { sql } from "kysely";
 import { beforeEach, describe, expect, it } from "vitest";
 import { getConversation, listConversations, listInbound } from "../../../core/conversations/index.ts";
-import { checkDnc } from "../../../core/suppression/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
 import { advance, setClock } from "../../support/tenant.ts";
@@ -200,7 +199,6 @@ describe("a text", () => {
     );
     await archive(tenant, "twilio", [textFrom(phone, "STOP")]);
     await apply(tenant);
-    expect(await checkDnc(tenant, { phones: [phone] } as never)).toMatchObject({});
     const { rows } = await sql<{
       n: number;
     }>`select count(*)::int as n from dnc_list where organization_id = ${tenant.organizationId} and phone_number = ${phone}`.execute(

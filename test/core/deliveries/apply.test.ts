@@ -8,6 +8,7 @@ import { advance, setClock } from "../../support/tenant.ts";
 import {
   apply,
   archive,
+  blobs,
   deliveriesOf,
   deps,
   enrollmentsOf,
@@ -332,6 +333,18 @@ it("the same batch on eight connections has one effect and no deadlock", async (
   expect(await eventsOf(database, tenant)).toHaveLength(facts.length);
   expect(await suppressionsOf(database, tenant)).toHaveLength(7);
   expect((await messagesOf(database, tenant)).filter((message) => message.status === "complained")).toHaveLength(7);
+});
+
+it("a body in object storage is fetched, and waited for while it cannot be", async () => {
+  const { tenant, message } = await oneMessage();
+  const request = events([mailEvent(message.id, "delivered", 5)]);
+  await archive(tenant, "sendgrid", [{ ...request, bodyKey: "t/large" }]);
+  expect(await apply(tenant)).toMatchObject({ claimed: 1, completed: 0, failed: 0 });
+  expect(await deliveriesOf(database, tenant)).toMatchObject([{ status: "pending", last_error: expect.any(String) }]);
+  await blobs.put("t/large", request.body, "application/json");
+  expect(await apply(tenant)).toMatchObject({ claimed: 0 });
+  await advance(database, 60);
+  expect(await apply(tenant)).toMatchObject({ claimed: 1, completed: 1, newEvents: 1 });
 });
 
 it("a worker whose lease ran out applies nothing that another has taken over", async () => {

@@ -143,6 +143,6 @@ it("any events in any order, in any batches, twice over, end in the same state",
         expect(await endsOf([cut], status)).toEqual([expected]);
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 30 },
   );
 }, 60_000);

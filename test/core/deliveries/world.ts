@@ -13,7 +13,8 @@ import { type PersonInput, person, pump, type ReadyTenant, readyTenant } from ".
 
 /** Monday, 11:00 in New York. */
 export const monday = new Date("2026-03-02T16:00:00Z");
-export const deps: DeliveryDeps = { blobs: memoryBlobs(), webhooks: { sendgrid, twilio } };
+export const blobs = memoryBlobs();
+export const deps: DeliveryDeps = { blobs, webhooks: { sendgrid, twilio } };
 
 /** Intro by e-mail, a bump after a day for everybody who did not answer. */
 export const bumpPlan: PlanInput = {
@@ -71,6 +72,8 @@ export interface Posted {
   readonly body: Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
   readonly target?: string;
+  /** Where the body is, when it is not in the row. */
+  readonly bodyKey?: string;
 }
 
 /** Archives requests as the front door would. @returns ids of the deliveries */
@@ -83,7 +86,7 @@ export async function archive(
   const shelf = new Archive({ db: tenant.db });
   const channelConfigId = provider === "sendgrid" ? tenant.emailAccount : tenant.smsAccount;
   const kept = await Promise.all(
-    requests.map(({ body, headers = {}, target = `/webhooks/${provider}/${channelConfigId}` }) =>
+    requests.map(({ body, headers = {}, target = `/webhooks/${provider}/${channelConfigId}`, bodyKey = null }) =>
       shelf.add({
         tenantId: tenant.tenantId,
         id: newId("delivery", at),
@@ -91,8 +94,8 @@ export async function archive(
         provider,
         target,
         headers,
-        body,
-        bodyKey: null,
+        body: bodyKey === null ? body : null,
+        bodyKey,
         bodyBytes: body.byteLength,
         bodySha256: createHash("sha256").update(target).update("\0").update(body).digest(),
         signature: null,

@@ -6,7 +6,7 @@ import { usageError } from "./errors.ts";
 
 const maxJsonBytes = 16 * 1024 ** 2;
 
-/** @throws CliError exit 2 with file, line and column of what is not JSON */
+/** @throws CliError exit 2 naming the file and where in it JSON ends */
 export async function readJson(file: string): Promise<unknown> {
   const text = await readText(file);
   try {

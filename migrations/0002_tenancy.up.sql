@@ -87,6 +87,9 @@ create table channel_configs (
   primary key (tenant_id, id)
 );
 create index channel_configs_channel_idx on channel_configs (tenant_id, channel) where status = 'active';
+-- Seed 003 wants every table of its own found by status and by age.
+create index channel_configs_status_idx on channel_configs (tenant_id, status);
+create index channel_configs_created_at_idx on channel_configs (tenant_id, created_at);
 select protect('channel_configs', 'select, insert, update');
 
 create table budget_transactions (

@@ -192,6 +192,7 @@ create table email_templates (
   foreign key (tenant_id, superseded_by) references email_templates (tenant_id, id) deferrable initially deferred
 );
 create unique index email_templates_current on email_templates (tenant_id, name) where superseded_by is null;
+create index email_templates_created_at_idx on email_templates (tenant_id, created_at);
 select protect('email_templates', 'select, insert, update');
 
 -- What a person has to do because a plan says so (call, LinkedIn, check a reply that was unclear).

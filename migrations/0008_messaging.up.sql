@@ -68,6 +68,8 @@ create index idx_outbound_messages_provider_lookup on outbound_messages (provide
 create index outbound_messages_address_idx on outbound_messages (tenant_id, channel, suppression_key, sent_at);
 create index outbound_messages_enrollment_idx on outbound_messages (tenant_id, contact_campaign_id);
 create index outbound_messages_campaign_idx on outbound_messages (tenant_id, campaign_id, id);
+-- Seed 000's name: the attempts made to reach a lead are these rows.
+create index attempt_logs_lead_idx on outbound_messages (tenant_id, lead_id);
 select protect('outbound_messages', 'select, insert, update');
 
 create table send_attempts (
@@ -133,12 +135,12 @@ declare
   first date := date_trunc('month', p_at at time zone 'UTC')::date;
   name text := 'message_events_' || to_char(first, 'YYYY_MM');
 begin
-  if to_regclass(name) is not null then return; end if;
+  if to_regclass('public.' || name) is not null then return; end if;
   perform pg_advisory_xact_lock(hashtext('ensure_event_partition'));
-  if to_regclass(name) is not null then return; end if;
-  execute format('create table %I partition of message_events for values from (%L) to (%L)', name,
+  if to_regclass('public.' || name) is not null then return; end if;
+  execute format('create table public.%I partition of public.message_events for values from (%L) to (%L)', name,
                  first::timestamp at time zone 'UTC', (first + interval '1 month') at time zone 'UTC');
-  perform protect(name::regclass, '');
+  perform protect(('public.' || name)::regclass, '');
 exception when check_violation then
   null; -- the default partition holds rows of this month already; they stay where they are
 end $$;
@@ -157,27 +159,32 @@ create table event_keys (
 select protect('event_keys', 'select, insert');
 
 create table conversations (
-  tenant_id        text not null references tenants (id) on delete cascade,
-  id               text not null default new_id('conv') check (starts_with(id, 'conv_')),
-  lead_id          text,
-  contact_id       text,
-  channel          text not null check (channel in ('email', 'sms', 'whatsapp', 'messenger', 'instagram')),
-  address          text not null,
-  whatsapp_id      text,
-  sms_id           text,
-  messenger_id     text,
-  instagram_id     text,
-  channel_metadata jsonb not null default '{}',
-  status           text not null default 'open' check (status in ('open', 'closed')),
-  last_message_at  timestamptz not null default app_now(),
-  created_at       timestamptz not null default app_now(),
-  updated_at       timestamptz not null default app_now(),
+  tenant_id         text not null references tenants (id) on delete cascade,
+  id                text not null default new_id('conv') check (starts_with(id, 'conv_')),
+  lead_id           text,
+  contact_id        text,
+  -- the account it was last heard on
+  channel_config_id text,
+  channel           text not null check (channel in ('email', 'sms', 'whatsapp', 'messenger', 'instagram')),
+  address           text not null,
+  whatsapp_id       text,
+  sms_id            text,
+  messenger_id      text,
+  instagram_id      text,
+  channel_metadata  jsonb not null default '{}',
+  status            text not null default 'open' check (status in ('open', 'closed')),
+  last_message_at   timestamptz not null default app_now(),
+  created_at        timestamptz not null default app_now(),
+  updated_at        timestamptz not null default app_now(),
   primary key (tenant_id, id),
   unique (tenant_id, channel, address),
   foreign key (tenant_id, lead_id) references leads (tenant_id, id) on delete cascade,
-  foreign key (tenant_id, contact_id) references contacts (tenant_id, id) on delete set null (contact_id)
+  foreign key (tenant_id, contact_id) references contacts (tenant_id, id) on delete set null (contact_id),
+  foreign key (tenant_id, channel_config_id) references channel_configs (tenant_id, id)
 );
 create index conversations_lead_idx on conversations (tenant_id, lead_id);
+create index conversations_status_idx on conversations (tenant_id, status);
+create index conversations_created_at_idx on conversations (tenant_id, created_at);
 select protect('conversations', 'select, insert, update');
 
 create table inbound_messages (

@@ -292,6 +292,7 @@ table people.master owner outrider_owner (
   constraint master_pkey PRIMARY KEY (tenant_id, id)
   constraint master_tenant_id_company_id_fkey FOREIGN KEY (tenant_id, company_id) REFERENCES company.master(tenant_id, id) ON DELETE SET NULL (company_id)
   constraint master_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
+  constraint master_tenant_id_load_id_fkey FOREIGN KEY (tenant_id, load_id) REFERENCES intake.raw_loads(tenant_id, load_id)
   constraint master_email_check CHECK ((email = lower(email)))
   constraint master_id_check CHECK (starts_with(id, 'per_'::text))
   constraint master_score_check CHECK (((score >= (0)::numeric) AND (score <= (100)::numeric)))
@@ -507,6 +508,8 @@ table public.channel_configs owner outrider_owner (
   constraint channel_configs_status_check CHECK ((status = ANY (ARRAY['active'::text, 'degraded'::text, 'disabled'::text])))
 );
 CREATE INDEX channel_configs_channel_idx ON public.channel_configs USING btree (tenant_id, channel) WHERE (status = 'active'::text);
+CREATE INDEX channel_configs_created_at_idx ON public.channel_configs USING btree (tenant_id, created_at);
+CREATE INDEX channel_configs_status_idx ON public.channel_configs USING btree (tenant_id, status);
 row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
@@ -687,6 +690,7 @@ table public.conversations owner outrider_owner (
   id text not null default new_id('conv'::text)
   lead_id text
   contact_id text
+  channel_config_id text
   channel text not null
   address text not null
   whatsapp_id text
@@ -700,6 +704,7 @@ table public.conversations owner outrider_owner (
   updated_at timestamp with time zone not null default app_now()
   constraint conversations_pkey PRIMARY KEY (tenant_id, id)
   constraint conversations_tenant_id_channel_address_key UNIQUE (tenant_id, channel, address)
+  constraint conversations_tenant_id_channel_config_id_fkey FOREIGN KEY (tenant_id, channel_config_id) REFERENCES channel_configs(tenant_id, id)
   constraint conversations_tenant_id_contact_id_fkey FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts(tenant_id, id) ON DELETE SET NULL (contact_id)
   constraint conversations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint conversations_tenant_id_lead_id_fkey FOREIGN KEY (tenant_id, lead_id) REFERENCES leads(tenant_id, id) ON DELETE CASCADE
@@ -707,7 +712,9 @@ table public.conversations owner outrider_owner (
   constraint conversations_id_check CHECK (starts_with(id, 'conv_'::text))
   constraint conversations_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text])))
 );
+CREATE INDEX conversations_created_at_idx ON public.conversations USING btree (tenant_id, created_at);
 CREATE INDEX conversations_lead_idx ON public.conversations USING btree (tenant_id, lead_id);
+CREATE INDEX conversations_status_idx ON public.conversations USING btree (tenant_id, status);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
@@ -801,6 +808,7 @@ table public.email_templates owner outrider_owner (
   constraint email_templates_channel_check CHECK ((channel = ANY (ARRAY['email'::text, 'sms'::text, 'whatsapp'::text, 'messenger'::text, 'instagram'::text])))
   constraint email_templates_id_check CHECK (starts_with(id, 'tmpl_'::text))
 );
+CREATE INDEX email_templates_created_at_idx ON public.email_templates USING btree (tenant_id, created_at);
 CREATE UNIQUE INDEX email_templates_current ON public.email_templates USING btree (tenant_id, name) WHERE (superseded_by IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
@@ -1251,6 +1259,7 @@ table public.outbound_messages owner outrider_owner with fillfactor=80, autovacu
   constraint outbound_messages_message_class_check CHECK ((message_class = ANY (ARRAY['marketing'::text, 'transactional'::text])))
   constraint outbound_messages_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'held'::text, 'sending'::text, 'ambiguous'::text, 'accepted_unknown'::text, 'sent'::text, 'delivered'::text, 'bounced'::text, 'failed'::text, 'complained'::text, 'suppressed'::text, 'cancelled'::text, 'expired'::text])))
 );
+CREATE INDEX attempt_logs_lead_idx ON public.outbound_messages USING btree (tenant_id, lead_id);
 CREATE INDEX idx_outbound_messages_provider_lookup ON public.outbound_messages USING btree (provider, provider_message_id) WHERE (provider_message_id IS NOT NULL);
 CREATE INDEX outbound_messages_address_idx ON public.outbound_messages USING btree (tenant_id, channel, suppression_key, sent_at);
 CREATE INDEX outbound_messages_ambiguous ON public.outbound_messages USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = 'ambiguous'::text);
@@ -2228,12 +2237,12 @@ declare
   first date := date_trunc('month', p_at at time zone 'UTC')::date;
   name text := 'message_events_' || to_char(first, 'YYYY_MM');
 begin
-  if to_regclass(name) is not null then return; end if;
+  if to_regclass('public.' || name) is not null then return; end if;
   perform pg_advisory_xact_lock(hashtext('ensure_event_partition'));
-  if to_regclass(name) is not null then return; end if;
-  execute format('create table %I partition of message_events for values from (%L) to (%L)', name,
+  if to_regclass('public.' || name) is not null then return; end if;
+  execute format('create table public.%I partition of public.message_events for values from (%L) to (%L)', name,
                  first::timestamp at time zone 'UTC', (first + interval '1 month') at time zone 'UTC');
-  perform protect(name::regclass, '');
+  perform protect(('public.' || name)::regclass, '');
 exception when check_violation then
   null; -- the default partition holds rows of this month already; they stay where they are
 end $function$;

@@ -189,14 +189,16 @@ async function openConversations(ctx: TxContext, heard: readonly Heard[]): Promi
       return known ? [{ ...known, at: new Date(Math.max(...group.map((one) => one.receivedAt.getTime()))) }] : [];
     });
   const { rows: found } = await sql<{ id: string; channel: string; address: string }>`
-    insert into conversations (tenant_id, id, lead_id, contact_id, channel, address, last_message_at, created_at, updated_at)
+    insert into conversations (tenant_id, id, lead_id, contact_id, channel_config_id, channel, address, last_message_at, created_at, updated_at)
     select ${ctx.tenantId}, r.*, ${ctx.now}, ${ctx.now}
     from unnest(
       ${rows.map(() => newId("conversation", ctx.now))}::text[], ${rows.map((r) => r.origin.leadId)}::text[],
-      ${rows.map((r) => r.origin.contactId)}::text[], ${rows.map((r) => r.inbound.channel)}::text[], ${rows.map((r) => r.inbound.from)}::text[],
+      ${rows.map((r) => r.origin.contactId)}::text[], ${rows.map((r) => r.channelConfigId)}::text[],
+      ${rows.map((r) => r.inbound.channel)}::text[], ${rows.map((r) => r.inbound.from)}::text[],
       ${rows.map((r) => r.at)}::timestamptz[]) as r
     on conflict (tenant_id, channel, address) do update
       set last_message_at = greatest(conversations.last_message_at, excluded.last_message_at), status = 'open',
+          channel_config_id = excluded.channel_config_id,
           lead_id = coalesce(conversations.lead_id, excluded.lead_id), contact_id = coalesce(conversations.contact_id, excluded.contact_id)
     returning id, channel, address`.execute(ctx.db);
   return new Map(found.map((row) => [`${row.channel} ${row.address}`, row.id]));

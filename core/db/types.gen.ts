@@ -307,6 +307,7 @@ export interface Contacts {
 export interface Conversations {
   address: string;
   channel: string;
+  channel_config_id: string | null;
   channel_metadata: Generated<Json>;
   contact_id: string | null;
   created_at: Generated<Timestamp>;

@@ -48,6 +48,8 @@ export interface LocalHostOptions {
   readonly log?: Log;
   /** Directory of the handler files. Default: `functions/`. */
   readonly functions?: string;
+  /** Runs before the first bell is answered and the first schedule is run: what they need must be there by then. */
+  readonly prepare?: (local: LocalHost) => Promise<void>;
 }
 
 export interface LocalHost {
@@ -155,42 +157,12 @@ async function assemble(options: LocalHostOptions, opened: Stack): Promise<Local
   });
 
   const mappings = new Map<QueueName, Mapping>();
-  for (const [name, spec] of Object.entries(queues) as [QueueName, (typeof queues)[QueueName]][]) {
-    const call = await load(functions, spec.file, host);
-    if (!call) continue;
-    mappings.set(
-      name,
-      mapQueue({
-        name,
-        sqs: aws.sqs,
-        queue: aws.queues[name],
-        region,
-        call: call as (event: SQSEvent, invocation: Invocation) => Promise<unknown>,
-        batch: spec.batch,
-        windowSeconds: spec.windowSeconds,
-        timeoutSeconds: spec.timeoutSeconds,
-        concurrency: Math.min(maxPollers, spec.maxConcurrency),
-        onError,
-      }),
-    );
-  }
-  opened.add(() => Promise.all([...mappings.values()].map((mapping) => mapping.stop(drainMs))));
-
   const runs = new Map<string, () => Promise<void>>();
   for (const [name, spec] of Object.entries(schedules)) {
     const call = await load(functions, spec.file, host);
     if (!call) continue;
     runs.set(name, async () => void (await invoke(name, call, {}, spec.timeoutSeconds * 1_000)));
   }
-  if (clock === "real") {
-    const due = Object.entries(schedules).flatMap(([name, { localSeconds }]) => {
-      const run = runs.get(name);
-      return run ? [{ name, everySeconds: localSeconds, run }] : [];
-    });
-    const scheduler = startScheduler(due, onError);
-    opened.add(() => scheduler.stop(drainMs));
-  }
-
   for (const [name, spec] of Object.entries(http)) {
     const call = await load(functions, spec.file, host);
     if (!call) continue;
@@ -209,7 +181,7 @@ async function assemble(options: LocalHostOptions, opened: Stack): Promise<Local
   };
 
   let stopping: Promise<void> | undefined;
-  return {
+  const local: LocalHost = {
     url,
     home,
     host,
@@ -236,4 +208,37 @@ async function assemble(options: LocalHostOptions, opened: Stack): Promise<Local
       return stopping;
     },
   };
+  await options.prepare?.(local);
+
+  for (const [name, spec] of Object.entries(queues) as [QueueName, (typeof queues)[QueueName]][]) {
+    const call = await load(functions, spec.file, host);
+    if (!call) continue;
+    mappings.set(
+      name,
+      mapQueue({
+        name,
+        sqs: aws.sqs,
+        queue: aws.queues[name],
+        region,
+        call: call as (event: SQSEvent, invocation: Invocation) => Promise<unknown>,
+        batch: spec.batch,
+        windowSeconds: spec.windowSeconds,
+        timeoutSeconds: spec.timeoutSeconds,
+        // Under a virtual clock a run must repeat exactly: bells are answered one after the other.
+        concurrency: clock === "virtual" ? 1 : Math.min(maxPollers, spec.maxConcurrency),
+        onError,
+      }),
+    );
+  }
+  opened.add(() => Promise.all([...mappings.values()].map((mapping) => mapping.stop(drainMs))));
+
+  if (clock === "real") {
+    const due = Object.entries(schedules).flatMap(([name, { localSeconds }]) => {
+      const run = runs.get(name);
+      return run ? [{ name, everySeconds: localSeconds, run }] : [];
+    });
+    const scheduler = startScheduler(due, onError);
+    opened.add(() => scheduler.stop(drainMs));
+  }
+  return local;
 }

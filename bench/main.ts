@@ -5,10 +5,13 @@
 import os from "node:os";
 import { parseArgs } from "node:util";
 import { claimLines } from "./claim.ts";
+import { intakeLines, verifyLines } from "./intake.ts";
 import { type Rig, startRig } from "./rig.ts";
 import { sendLines } from "./send.ts";
 
 const lines: Readonly<Record<string, (rig: Rig) => Promise<void>>> = {
+  intake: intakeLines,
+  verify: verifyLines,
   send: sendLines,
   claim: claimLines,
 };
@@ -30,7 +33,9 @@ if (unknown.length > 0) {
 const rig = await startRig({ quick: values.quick, rounds: Number(values.rounds ?? (values.quick ? 3 : 5)) });
 let failed = false;
 try {
-  rig.note(`node ${process.version}, ${os.cpus().length} cores, load ${os.loadavg()[0]?.toFixed(2)}, ${rig.rounds} rounds`);
+  rig.note(
+    `node ${process.version}, ${os.cpus().length} cores, load ${os.loadavg()[0]?.toFixed(2)}, ${rig.rounds} rounds`,
+  );
   for (const name of wanted) {
     rig.note(name);
     await lines[name]?.(rig);

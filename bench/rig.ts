@@ -33,6 +33,8 @@ export interface Rig {
   readonly raw: pg.Pool;
   /** Connection string of the application's role. */
   readonly url: string;
+  /** A connection of one's own. */
+  superuser(database: "product" | "baseline"): Promise<pg.Client>;
   /** Smaller tables and fewer rounds: shows a wrong shape, not a figure to quote. */
   readonly quick: boolean;
   readonly rounds: number;
@@ -72,10 +74,21 @@ export async function startRig(options: { readonly quick: boolean; readonly roun
     owner,
     raw,
     url,
+    async superuser(database) {
+      const client = new pg.Client({ connectionString: postgres.url(database) });
+      await client.connect();
+      return client;
+    },
     note: (text) => void process.stderr.write(`${text}\n`),
     line({ name, value, unit, baseline }, better = "higher") {
       const ratio = baseline === null ? null : better === "higher" ? value / baseline : baseline / value;
-      const line: Line = { name, value: rounded(value), unit, baseline: baseline && rounded(baseline), ratio: ratio && rounded(ratio) };
+      const line: Line = {
+        name,
+        value: rounded(value),
+        unit,
+        baseline: baseline && rounded(baseline),
+        ratio: ratio && rounded(ratio),
+      };
       process.stdout.write(`${JSON.stringify(line)}\n`);
     },
     async stop() {

@@ -54,7 +54,15 @@ export async function fillOutbox(raw: pg.Pool, count: number): Promise<void> {
   await raw.query(
     `insert into outbox (tenant_id, channel, dedupe_key, to_addr, body)
      select g % 100, 'email', 'd' || g, 'user' || g || '@example.com', $2 from generate_series(1, $1::int) g`,
-    [count, JSON.stringify({ subject: "Hello Grace", html: "<p>Good to meet you, Grace.</p>", text: "Good to meet you, Grace.", from: "a@b.co" })],
+    [
+      count,
+      JSON.stringify({
+        subject: "Hello Grace",
+        html: "<p>Good to meet you, Grace.</p>",
+        text: "Good to meet you, Grace.",
+        from: "a@b.co",
+      }),
+    ],
   );
   await raw.query("vacuum analyze outbox");
 }
@@ -66,14 +74,22 @@ export interface RawOptions {
 }
 
 /** @returns messages sent */
-export async function sendRaw(raw: pg.Pool, origin: string, { batch, workers, parallelCalls }: RawOptions): Promise<number> {
+export async function sendRaw(
+  raw: pg.Pool,
+  origin: string,
+  { batch, workers, parallelCalls }: RawOptions,
+): Promise<number> {
   const http = new Pool(origin, { connections: 64 });
   const call = async (row: Row): Promise<string | null> => {
     const { headers, body } = await http.request({
       method: "POST",
       path: "/v3/mail/send",
       headers: { "content-type": "application/json", authorization: "Bearer x" },
-      body: JSON.stringify({ to: row.to_addr, custom_args: { outbox_id: row.id, dedupe: row.dedupe_key }, content: row.body }),
+      body: JSON.stringify({
+        to: row.to_addr,
+        custom_args: { outbox_id: row.id, dedupe: row.dedupe_key },
+        content: row.body,
+      }),
     });
     await body.dump();
     return String(headers["x-message-id"]);
@@ -101,7 +117,11 @@ export async function sendRaw(raw: pg.Pool, origin: string, { batch, workers, pa
         await client.query({
           name: "store",
           text: store,
-          values: [rows.map((r) => r.id), rows.map((r) => (r.suppressed ? "suppressed" : "sent")), rows.map((r) => ids.get(r.id) ?? null)],
+          values: [
+            rows.map((r) => r.id),
+            rows.map((r) => (r.suppressed ? "suppressed" : "sent")),
+            rows.map((r) => ids.get(r.id) ?? null),
+          ],
         });
         done += rows.length;
       }

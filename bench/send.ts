@@ -55,12 +55,16 @@ export async function queueMessages(rig: Rig, tenants: readonly Context[], perTe
     await activate(tenant, { id });
     while ((await runActions(tenant, [])) > 0);
     const { rows } = await sql<{ id: string }>`
-      select id from outbound_messages where tenant_id = ${tenant.tenantId} and status = 'queued' order by id`.execute(rig.owner);
+      select id from outbound_messages where tenant_id = ${tenant.tenantId} and status = 'queued' order by id`.execute(
+      rig.owner,
+    );
     for (let at = 0; at < rows.length; at += bellSize) {
       bells.push({ tenant, ids: rows.slice(at, at + bellSize).map((row) => row.id) });
     }
   }
-  await sql`vacuum analyze outbound_messages, contact_campaigns, contacts, leads, contact_channels`.execute(rig.owner);
+  await sql`vacuum analyze outbound_messages, contact_campaigns, contacts, leads, contact_channels, send_attempts`.execute(
+    rig.owner,
+  );
   const perTenantBells = Math.ceil(perTenant / bellSize);
   return bells.toSorted((a, b) => (bells.indexOf(a) % perTenantBells) - (bells.indexOf(b) % perTenantBells));
 }

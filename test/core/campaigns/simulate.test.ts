@@ -4,12 +4,15 @@ import { describe, expect, it } from "vitest";
 import { compareWithLive, driftOf } from "../../../core/campaigns/compare.ts";
 import { activate, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
+import { type Reaction, type ReactionModel, ReactionRates, ratesModel } from "../../../core/campaigns/reactions.ts";
 import { getSimulation, listSimulatedSends, type SimulationRun, simulate } from "../../../core/campaigns/simulate.ts";
+import { takeEffect } from "../../../core/deliveries/effects.ts";
+import { type EventType, transact } from "../../../core/kernel/index.ts";
 import * as suppression from "../../../core/suppression/index.ts";
 import { putRateLimit, updateTenantSettings } from "../../../core/tenancy/index.ts";
 import { countRows, testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
-import { arrange, setClock } from "../../support/tenant.ts";
+import { arrange, clock, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
 /** Monday, 07:30 in New York, 04:30 in Los Angeles. */
@@ -24,6 +27,7 @@ const plan: PlanInput = {
       id: "intro",
       type: "send",
       channel: "email",
+      expiresAfter: "P1D",
       content: {
         subject: "Hi {{ first_name }}",
         text: "Hello {{ first_name }} of {{ company_name | default: 'your company' }}",
@@ -107,10 +111,74 @@ async function world(people: number): Promise<{ tenant: ReadyTenant; campaignId:
   return { tenant, campaignId: id, contacts };
 }
 
+interface Heard {
+  readonly at: number;
+  readonly messageId: string;
+  readonly kind: Reaction["kind"];
+}
+
+/** What recipients do, told to the live system as facts of the provider. */
+class Recipients {
+  readonly #tenant: ReadyTenant;
+  readonly #model: ReactionModel;
+  readonly #counts = new Map<string, number>();
+  #known = 0;
+  #ahead: Heard[] = [];
+
+  constructor(tenant: ReadyTenant, model: ReactionModel) {
+    this.#tenant = tenant;
+    this.#model = model;
+  }
+
+  /** Recipients of what was accepted since the last look make up their minds. */
+  notice(now: Date): void {
+    for (const { to, messageId } of this.#tenant.email.accepted.slice(this.#known)) {
+      const ordinal = (this.#counts.get(to) ?? 0) + 1;
+      this.#counts.set(to, ordinal);
+      const key = { contactId: "", address: to, channel: "email" as const, ordinal, nodeId: "", sentAt: now };
+      for (const { afterSeconds, kind } of this.#model(key)) {
+        this.#ahead.push({ at: now.getTime() + afterSeconds * 1000, messageId, kind });
+      }
+    }
+    this.#known = this.#tenant.email.accepted.length;
+    this.#ahead = this.#ahead.toSorted((a, b) => a.at - b.at);
+  }
+
+  next(): Date | null {
+    return this.#ahead[0] === undefined ? null : new Date(this.#ahead[0].at);
+  }
+
+  async tell(now: Date): Promise<void> {
+    for (let due = this.#ahead[0]; due !== undefined && due.at <= now.getTime(); due = this.#ahead[0]) {
+      this.#ahead.shift();
+      const { messageId, kind } = due;
+      const type = kind === "bounced_hard" ? "bounced" : (kind as EventType);
+      const event = {
+        providerEventId: `${messageId} ${kind}`,
+        type,
+        at: now,
+        messageId,
+        providerMessageId: null,
+        channel: "email" as const,
+        address: null,
+        machine: false,
+        ...(kind === "bounced_hard" && { bounce: "hard" as const }),
+        metadata: {},
+      };
+      const fact = { channelConfigId: this.#tenant.emailAccount, provider: "sendgrid", deliveryId: null, event };
+      await transact(this.#tenant, (ctx) => takeEffect(ctx, { inbound: [], facts: [fact] }));
+    }
+  }
+}
+
 /** Runs the live system from due instant to due instant. */
-async function runLive(tenant: ReadyTenant, until: Date): Promise<void> {
+async function runLive(tenant: ReadyTenant, until: Date, model: ReactionModel = () => []): Promise<void> {
+  const recipients = new Recipients(tenant, model);
   for (;;) {
+    const now = await clock(database);
+    await recipients.tell(now);
     await pump(tenant);
+    recipients.notice(now);
     const { rows } = await sql<{ next: Date | null }>`
       select min(at) as next from (
         select min(run_at) as at from scheduled_actions where tenant_id = ${tenant.tenantId} and status = 'pending' and run_at > app_now()
@@ -118,8 +186,9 @@ async function runLive(tenant: ReadyTenant, until: Date): Promise<void> {
         select min(run_at) from outbound_messages where tenant_id = ${tenant.tenantId} and status in ('queued', 'held') and run_at > app_now()) n`.execute(
       database.owner,
     );
-    const next = rows[0]?.next ?? null;
-    if (next === null || next > until) return;
+    const instants = [rows[0]?.next ?? null, recipients.next()].filter((one) => one !== null);
+    const [next] = instants.toSorted((a, b) => a.getTime() - b.getTime());
+    if (next === undefined || next > until) return;
     await setClock(database, next);
   }
 }
@@ -206,6 +275,39 @@ describe("a simulation of everybody who is enrolled", () => {
     expect((await driftOf(tenant, { simulationId: run.id ?? "" })).different).toBe(1);
   });
 
+  it("is the live run also when people open, click, answer, leave and bounce", async () => {
+    await setClock(database, dawn);
+    const { tenant, campaignId, contacts } = await world(32);
+    await enroll(tenant, { campaignId, audience: { contactIds: contacts } });
+    const model = ratesModel(
+      ReactionRates.parse({
+        seed: 11,
+        open: 0.6,
+        click: 0.3,
+        reply: 0.15,
+        unsubscribe: 0.15,
+        complaint: 0.1,
+        hardBounce: 0.15,
+      }),
+    );
+    // Texts are left unanswered, so that the live half needs one provider only.
+    const emailOnly: ReactionModel = (key) => (key.channel === "email" ? model(key) : []);
+    const run = await simulate(tenant, { campaignId }, { reactions: emailOnly });
+    await activate(tenant, { id: campaignId });
+    await runLive(tenant, new Date("2026-04-30T00:00:00Z"), emailOnly);
+    expect((await compareWithLive(tenant, { simulationId: run.id ?? "" })).differences).toEqual([]);
+    const states = await database.owner
+      .selectFrom("contact_campaigns")
+      .select(["id", "status", "exit_reason as exitReason"])
+      .where("tenant_id", "=", tenant.tenantId)
+      .orderBy("id")
+      .execute();
+    expect(run.enrollments.map(({ id, status, exitReason }) => ({ id, status, exitReason }))).toEqual(states);
+    expect(Object.keys(run.summary.exitReasons)).toEqual(
+      expect.arrayContaining(["replied", "unsubscribed", "bounced", "complained", "send_failed"]),
+    );
+  });
+
   it("goes on from where everybody stands", async () => {
     await setClock(database, dawn);
     const { tenant, campaignId, contacts } = await world(20);
@@ -245,10 +347,11 @@ describe("a simulation of an audience that is not enrolled", () => {
     await setClock(database, dawn);
     const { tenant, campaignId, contacts } = await world(24);
     const audience = { contactIds: contacts };
+    const stored = await countRows(database, "campaign_simulations");
     const run = await simulate(tenant, { campaignId, audience, store: false });
     expect(run.id).toBeNull();
     expect(run.summary.leftOut).toEqual({ unavailable: 1 });
-    expect(await countRows(database, "campaign_simulations")).toBe(1);
+    expect(await countRows(database, "campaign_simulations")).toBe(stored);
     await enroll(tenant, { campaignId, audience });
     const enrolled = await simulate(tenant, { campaignId, store: false });
     expect(enrolled.sendsHash).toBe(run.sendsHash);

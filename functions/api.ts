@@ -12,8 +12,10 @@ import { openApiDocument } from "./api/document.ts";
 import type { Endpoint } from "./api/endpoint.ts";
 import { goldenEndpoints } from "./api/golden.ts";
 import { intakeEndpoints } from "./api/intake.ts";
+import { messageEndpoints } from "./api/messages.ts";
 import { sendingEndpoints } from "./api/sending.ts";
 import { checkEndpoints, serve } from "./api/server.ts";
+import { simulationEndpoints } from "./api/simulations.ts";
 import { suppressionEndpoints } from "./api/suppressions.ts";
 import { templateEndpoints } from "./api/templates.ts";
 import { tenancyEndpoints } from "./api/tenancy.ts";
@@ -25,6 +27,8 @@ export const endpoints: readonly Endpoint[] = [
   ...goldenEndpoints,
   ...intakeEndpoints,
   ...campaignEndpoints,
+  ...simulationEndpoints,
+  ...messageEndpoints,
   ...conversationEndpoints,
   ...suppressionEndpoints,
   ...templateEndpoints,

@@ -19,6 +19,7 @@ export {
   resumeEnrollment,
   stopEnrollment,
 } from "./enroll.ts";
+export { Explain, type Explanation, explain, explainCodes } from "./explain.ts";
 export { planHash } from "./hash.ts";
 export { activate, pause, resume, stop } from "./lifecycle.ts";
 export {
@@ -50,4 +51,5 @@ export {
 } from "./simulate.ts";
 export type { EngineEvent, EnrollmentState } from "./state.ts";
 export { addToDnc, suppress, tellStopped } from "./suppress.ts";
+export { getTask, listTasks, taskStatuses, updateTask } from "./tasks.ts";
 export { completeFinished } from "./write.ts";

@@ -33,6 +33,7 @@ export { expireWindows, makePartitions } from "./maintain.ts";
 export { cancelUnsent, enqueue, type NewMessage, type NotQueued } from "./outbox.ts";
 export type { CampaignPort, EnrollmentNews } from "./ports.ts";
 export { type Applied, holdsSlot, type Limit, reserve, Usage } from "./rate.ts";
+export { getMessage, listEvents, listMessages } from "./read.ts";
 export { type ReconcileDeps, type ReconcileReport, reconcile } from "./reconcile.ts";
 export { type CallOutcome, type CallResult, storeResults } from "./results.ts";
 export { type Segments, segmentsOf } from "./segments.ts";

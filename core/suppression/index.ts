@@ -6,6 +6,7 @@
  */
 export { type Added, add, addMany, Entry, maxEntries, type Stopped } from "./add.ts";
 export { asOf, type Check, check, checkMany, checkTargets, type Hit, list, type Suppression } from "./check.ts";
+export { consentBases, getConsent, grantConsent, listConsents, revokeConsent } from "./consents.ts";
 export { addDnc, checkDnc, type DncAdded, type DncEntry, listDnc, removeDnc } from "./dnc.ts";
 export { lift, liftByRecipient, type RecipientLift } from "./lift.ts";
 export { lockAddresses, type Target } from "./locks.ts";

@@ -3,6 +3,7 @@ import * as campaigns from "@outrider/core/campaigns";
 import { campaignStatuses, channels, enrollmentStatuses, idOf } from "@outrider/core/kernel";
 import * as z from "zod";
 import { type Endpoint, endpoint, id, maybeText, maybeTime, page, text, time } from "./endpoint.ts";
+import { Explanation } from "./messages.ts";
 
 const Campaign = z
   .object({
@@ -93,17 +94,24 @@ const plan = {
   ],
 };
 
-const move = (name: "activate" | "pause" | "resume" | "stop", summary: string): Endpoint =>
+const moves = {
+  activate: campaigns.activate,
+  pause: campaigns.pause,
+  resume: campaigns.resume,
+  stop: campaigns.stop,
+} as const;
+
+const move = (name: keyof typeof moves, summary: string): Endpoint =>
   endpoint({
     method: "post",
     path: `/v1/campaigns/{id}/${name}`,
     tag: "Campaigns",
     summary,
     scope: "campaigns:write",
-    input: campaigns[name].schema,
+    input: moves[name].schema,
     answer: Campaign,
     example: { reason: "as agreed" },
-    run: ({ ctx, input }) => campaigns[name](ctx, input),
+    run: ({ ctx, input }) => moves[name](ctx, input),
   });
 
 const steer = (name: "pause" | "resume" | "stop", run: typeof campaigns.pauseEnrollment, summary: string): Endpoint =>
@@ -253,6 +261,19 @@ export const campaignEndpoints: readonly Endpoint[] = [
     input: campaigns.listTransitions.schema,
     answer: z.object({ transitions: z.array(Transition) }),
     run: async ({ ctx, input }) => ({ transitions: await campaigns.listTransitions(ctx, input) }),
+  }),
+  endpoint({
+    method: "get",
+    path: "/v1/enrollments/{id}/explain",
+    tag: "Enrollments",
+    summary: "Why it stands where it stands",
+    scope: "campaigns:read",
+    input: campaigns.getEnrollment.schema,
+    answer: Explanation,
+    run: async ({ ctx, input }) => {
+      const { campaignId, contactId } = await campaigns.getEnrollment(ctx, input);
+      return campaigns.explain(ctx, { campaignId, contactId } as z.input<typeof campaigns.Explain>);
+    },
   }),
   steer("pause", campaigns.pauseEnrollment, "Hold one enrollment"),
   steer("resume", campaigns.resumeEnrollment, "Let it go on"),

@@ -70,6 +70,24 @@ const DncEntry = z
   })
   .meta({ id: "DncEntry" });
 
+const Consent = z
+  .object({
+    id,
+    contactId: id.nullable(),
+    channel: text,
+    address: text,
+    basis: text,
+    text: maybeText,
+    source: text,
+    ip: maybeText,
+    formVersion: maybeText,
+    grantedAt: time,
+    revokedAt: maybeTime,
+    createdBy: maybeText,
+    createdAt: time,
+  })
+  .meta({ id: "Consent" });
+
 export const suppressionEndpoints: readonly Endpoint[] = [
   endpoint({
     method: "get",
@@ -186,5 +204,54 @@ export const suppressionEndpoints: readonly Endpoint[] = [
     answer: DncEntry,
     example: { phone: "+12025550123" },
     run: ({ ctx, input }) => suppression.removeDnc(ctx, input),
+  }),
+  endpoint({
+    method: "get",
+    path: "/v1/consents",
+    tag: "Consents",
+    summary: "Recorded consents, newest first",
+    scope: "suppressions:read",
+    input: suppression.listConsents.schema,
+    answer: page(Consent),
+    run: ({ ctx, input }) => suppression.listConsents(ctx, input),
+  }),
+  endpoint({
+    method: "post",
+    path: "/v1/consents",
+    tag: "Consents",
+    summary: "Record a consent with its evidence",
+    scope: "suppressions:write",
+    status: 201,
+    input: suppression.grantConsent.schema,
+    answer: Consent,
+    example: {
+      channel: "sms",
+      address: "+12025550123",
+      basis: "express_written",
+      source: "web form",
+      text: "I agree to receive texts from Acme.",
+      formVersion: "2026-09",
+    },
+    run: ({ ctx, input }) => suppression.grantConsent(ctx, input),
+  }),
+  endpoint({
+    method: "get",
+    path: "/v1/consents/{id}",
+    tag: "Consents",
+    summary: "One consent",
+    scope: "suppressions:read",
+    input: suppression.getConsent.schema,
+    answer: Consent,
+    run: ({ ctx, input }) => suppression.getConsent(ctx, input),
+  }),
+  endpoint({
+    method: "post",
+    path: "/v1/consents/{id}/revoke",
+    tag: "Consents",
+    summary: "Revoke a consent; revoking again changes nothing",
+    scope: "suppressions:write",
+    input: suppression.revokeConsent.schema,
+    answer: Consent,
+    run: ({ ctx, input }) => suppression.revokeConsent(ctx, input),
   }),
 ];

@@ -62,6 +62,15 @@ export async function arrangeEverything(api: TestApi, client: Client): Promise<K
       entries: [{ channel: "email", address: "no@example.com", reason: "manual", source: "api" }],
     }),
   );
+  const simulation = made(await client.post(`/v1/campaigns/${campaign.id}/simulate`, {}));
+  const consent = made(
+    await client.post("/v1/consents", {
+      channel: "sms",
+      address: "+12025550123",
+      basis: "express_written",
+      source: "form",
+    }),
+  );
   const ids = {
     messages: newId("message", at),
     conversations: newId("conversation", at),
@@ -149,5 +158,7 @@ export async function arrangeEverything(api: TestApi, client: Client): Promise<K
     "rate-limits": limit.id,
     "api-keys": key.id,
     suppressions: suppressed.added[0].id,
+    simulations: simulation.id,
+    consents: consent.id,
   };
 }

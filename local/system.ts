@@ -4,7 +4,7 @@
  */
 import { type LocalAccess, readAccess, writeAccess } from "./access.ts";
 import { type LocalHost, type LocalHostOptions, startHost } from "./host.ts";
-import { provision, simulatorDirectory } from "./provision.ts";
+import { type Provisioned, provision, simulatorDirectory } from "./provision.ts";
 import { type Simulator, startSimulator } from "./simulator/server.ts";
 
 export interface SystemOptions extends LocalHostOptions {
@@ -24,30 +24,51 @@ export interface System {
   stop(): Promise<void>;
 }
 
+/** What comes into being between the host's database and its workers. */
+interface Prepared {
+  readonly simulator: Simulator | null;
+  readonly provisioned: Provisioned;
+}
+
 export async function startSystem({ simulator: simulated = true, at, ...options }: SystemOptions): Promise<System> {
   const virtual = options.clock === "virtual";
   if (virtual && !at) throw new Error("a virtual clock needs an instant to start at");
-  const local = await startHost(options);
-  let simulator: Simulator | null = null;
   let now = at ?? new Date(0);
+  const prepared = Promise.withResolvers<Prepared>();
+  prepared.promise.catch(() => {});
+
+  async function play(local: LocalHost): Promise<Simulator | null> {
+    if (!simulated) return null;
+    return startSimulator({
+      port: 0,
+      dir: simulatorDirectory(local.home),
+      clock: virtual ? { now: () => now } : "real",
+    });
+  }
+  // Work that an earlier process left behind is taken up at once: by then the accounts must lead to this process's simulator.
+  async function prepare(local: LocalHost): Promise<void> {
+    if (at && virtual) await local.setClock(at);
+    const simulator = await play(local);
+    try {
+      prepared.resolve({ simulator, provisioned: await provision(local, simulator, await readAccess(local.home)) });
+    } catch (error) {
+      await simulator?.stop();
+      throw error;
+    }
+  }
+
+  const local = await startHost({ ...options, prepare });
+  const { simulator, provisioned } = await prepared.promise;
   async function setClock(to: Date): Promise<void> {
     await local.setClock(to);
     now = to;
   }
+  /** The provider last: what is being sent is answered and stored before it goes. */
   async function stop(): Promise<void> {
-    await simulator?.stop();
     await local.stop();
+    await simulator?.stop();
   }
   try {
-    if (at && virtual) await setClock(at);
-    if (simulated) {
-      simulator = await startSimulator({
-        port: 0,
-        dir: simulatorDirectory(local.home),
-        clock: virtual ? { now: () => now } : "real",
-      });
-    }
-    const provisioned = await provision(local, simulator, await readAccess(local.home));
     const access = { ...provisioned, baseUrl: local.url, simulatorUrl: simulator?.url ?? null };
     await writeAccess(local.home, access);
     return { local, simulator, access, setClock, stop };

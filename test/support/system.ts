@@ -19,6 +19,7 @@ import {
   markSenderVerified,
   provision,
   setDefaultSender,
+  updateChannel,
   updateTenantSettings,
 } from "../../core/tenancy/index.ts";
 import { createLog } from "../../functions/lib/log.ts";
@@ -120,10 +121,10 @@ export interface TestSystem extends System {
   /** A webhook as SendGrid signs it at this instant. */
   sendgridWebhook(tenant: SystemTenant, events: readonly SendgridEvent[]): WebhookRequest;
   twilioWebhook(tenant: SystemTenant, fields: Readonly<Record<string, string>>, query?: string): WebhookRequest;
+  /** Gives the tenant's degraded mail account its credentials again, as an operator does. */
+  heal(tenant: SystemTenant): Promise<void>;
   stop(): Promise<void>;
 }
-
-const noon = (input: SettingsInput): SettingsInput => ({ rates: silence, ...input });
 
 /** Call it at the top of a test file: `const system = await testSystem();` */
 export async function testSystem({ at = monday }: { readonly at?: Date } = {}): Promise<TestSystem> {
@@ -169,7 +170,7 @@ function assemble(system: System, simulator: Simulator, database: TestDatabase, 
   let now = at;
   let settings: SettingsInput = {};
   let overrides: Record<string, Reaction[]> = {};
-  const apply = () => simulator.setBehaviour({ ...noon(settings), overrides });
+  const apply = () => simulator.setBehaviour({ rates: silence, ...settings, overrides });
   apply();
 
   async function setClock(to: Date): Promise<void> {
@@ -239,10 +240,21 @@ function assemble(system: System, simulator: Simulator, database: TestDatabase, 
       return row;
     },
     sendgridWebhook: ({ email }, events) => eventBatch(email.webhookUrl, signingKey, events, now),
+    heal: async (who) =>
+      void (await updateChannel(who, local.host, {
+        id: who.email.id,
+        credentials: mailCredentials(simulator, who.email.apiKey),
+      })),
     twilioWebhook: ({ sms }, fields, query = "") =>
       signedForm(sms.authToken, `${sms.webhookUrl}${query}`, { AccountSid: sms.accountSid, ...fields }, false),
   };
 }
+
+const mailCredentials = (simulator: Simulator, apiKey: string) => ({
+  apiKey,
+  apiBaseUrl: simulator.url,
+  eventWebhookPublicKeys: [simulator.publicKeys.sendgrid],
+});
 
 async function makeTenant(
   { host, owner }: System["local"],
@@ -266,7 +278,7 @@ async function makeTenant(
     provider: "sendgrid",
     name: "Mail",
     settings: { inboundDomain: "reply.outrider.example" },
-    credentials: { apiKey, apiBaseUrl: simulator.url, eventWebhookPublicKeys: [simulator.publicKeys.sendgrid] },
+    credentials: mailCredentials(simulator, apiKey),
   });
   const sms = await createChannel(ctx, host, {
     channel: "sms",

@@ -6,7 +6,7 @@
  */
 import { sql } from "kysely";
 import { type Channel, newId, type TxContext } from "../kernel/index.ts";
-import { type Composed, compose } from "./content.ts";
+import { type Composed, compose, names } from "./content.ts";
 import {
   addressFacts,
   addressKey,
@@ -17,6 +17,7 @@ import {
   push,
   type SenderRow,
   type SendSpec,
+  withWholeLeads,
 } from "./facts.ts";
 import { decide, type Verdict } from "./gate.ts";
 import { allocate } from "./limits.ts";
@@ -74,10 +75,16 @@ export async function claimDue(
   ids: readonly string[] | undefined,
   options: ClaimOptions,
 ): Promise<ClaimResult> {
-  const candidates = await lockDue(ctx, ids, options.limit);
-  if (candidates.length === 0) return { claimed: [], held: 0, ended: [] };
-  const known = await addressFacts(ctx, candidates);
-  const specs = await options.specsOf(ctx, candidates);
+  const due = await lockDue(ctx, ids, options.limit);
+  if (due.length === 0) return { claimed: [], held: 0, ended: [] };
+  const known = await addressFacts(ctx, due);
+  const specs = await options.specsOf(ctx, due);
+  const naming = due.filter((row) => names(specs.get(row.id)?.content ?? {}, "lead"));
+  const candidates = await withWholeLeads(
+    ctx,
+    due,
+    naming.map((row) => row.id),
+  );
 
   const judged: Judged[] = candidates.map((row) => {
     const spec = specs.get(row.id) ?? { content: {} };

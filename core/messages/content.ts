@@ -56,11 +56,7 @@ export function compose(input: ContentInput): Composed {
     ...(input.postalAddress === null ? {} : { postal_address: input.postalAddress }),
   };
   const compiled = compileTemplate(input.source);
-  const made = render(
-    compiled,
-    variables,
-    channel === "email" ? {} : { maxTextChars: MAX_SMS_CHARS },
-  );
+  const made = render(compiled, variables, channel === "email" ? {} : { maxTextChars: MAX_SMS_CHARS });
   if (!made.ok) return { ok: false, detail: `${made.reason}: ${made.detail}` };
   const used = namedOf(compiled.variables, input.variables);
   if (channel !== "email") return finished(undefined, undefined, made.text, {}, [], used);
@@ -94,10 +90,17 @@ function finished(
 }
 
 /** @param paths `contact.first_name`, `items[0]`: the first name of each counts, so that a filter or a loop finds the whole value */
+const rootsOf = (paths: readonly string[]): ReadonlySet<string> =>
+  new Set(paths.map((path) => path.split(/[.[]/, 1)[0] ?? ""));
+
 function namedOf(
   paths: readonly string[],
   variables: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, unknown>> {
-  const names = new Set(paths.map((path) => path.split(/[.[]/, 1)[0] ?? ""));
+  const names = rootsOf(paths);
   return Object.fromEntries(Object.entries(variables).filter(([name]) => names.has(name)));
 }
+
+/** Does this content say anything that comes from `root`: `lead` for `{{ lead.city }}`? */
+export const names = (source: ContentSource, root: string): boolean =>
+  rootsOf(compileTemplate(source).variables).has(root);

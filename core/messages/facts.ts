@@ -65,14 +65,21 @@ export interface SendSpec {
   readonly timeZone?: string | undefined;
 }
 
-/** Rows of the outbox with all that surrounds them. The one reading of them: the claim and the explanation cannot differ. */
-const surrounded = (source: RawBuilder<unknown>) => sql`
+/** Everything of a lead that a template may name. */
+const wholeLead = sql`jsonb_strip_nulls(to_jsonb(l) - array['raw_data', 'flags']) || jsonb_build_object('deleted_at', l.deleted_at)`;
+/** What the gate asks of a lead, and what stands in for its company. Making the whole record is half the cost of a claim's reading. */
+const gatedLead = sql`jsonb_build_object('status', l.status, 'deleted_at', l.deleted_at, 'company_name', l.company_name)`;
+
+/**
+ * Rows of the outbox with all that surrounds them. The one reading of them: the claim and the explanation cannot differ.
+ * @param lead the lead's record; a claim completes it where a template names it (`withWholeLeads`)
+ */
+const surrounded = (source: RawBuilder<unknown>, lead: RawBuilder<unknown>) => sql`
     select m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
       m.plan_version_id, m.template_id, m.contact_campaign_id, m.run_at, m.expires_at, m.decision,
       t.name as tenant_name, t.status as tenant_status, t.settings as tenant_settings,
       c.name as campaign_name, c.status as campaign_status, e.status as enrollment_status,
-      case when l.id is not null then
-        jsonb_strip_nulls(to_jsonb(l) - array['raw_data', 'flags']) || jsonb_build_object('deleted_at', l.deleted_at) end as lead,
+      case when l.id is not null then ${lead} end as lead,
       case when k.id is not null then jsonb_strip_nulls(to_jsonb(k)) end as contact,
       case when co.id is not null then jsonb_strip_nulls(to_jsonb(co) - 'provenance') end as company,
       coalesce(ch.status, 'active') as address_status,
@@ -103,7 +110,7 @@ export async function readCandidates(ctx: TxContext, ids: readonly string[]): Pr
     with named as materialized (
       select * from outbound_messages where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]})
     )
-    ${surrounded(sql`named`)} order by m.id`.execute(ctx.db);
+    ${surrounded(sql`named`, wholeLead)} order by m.id`.execute(ctx.db);
   return rows;
 }
 
@@ -143,9 +150,23 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
         and m.status in ('queued', 'held') and m.run_at <= ${ctx.now}
       for update skip locked
     )
-    ${surrounded(sql`locked`)}
+    ${surrounded(sql`locked`, gatedLead)}
     order by m.run_at, m.id`.execute(ctx.db);
   return rows;
+}
+
+/** The candidates, those among `ids` with their lead's whole record. */
+export async function withWholeLeads(
+  ctx: TxContext,
+  candidates: readonly Candidate[],
+  ids: readonly string[],
+): Promise<Candidate[]> {
+  if (ids.length === 0) return [...candidates];
+  const { rows } = await sql<{ id: string; lead: Record<string, unknown> }>`
+    select m.id, ${wholeLead} as lead from outbound_messages m join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
+    where m.tenant_id = ${ctx.tenantId} and m.id = any(${ids as string[]})`.execute(ctx.db);
+  const leads = new Map(rows.map((row) => [row.id, row.lead]));
+  return candidates.map((row) => ({ ...row, lead: leads.get(row.id) ?? row.lead }));
 }
 
 /** What is known about addresses rather than about one message. Keys are `channel address`. */

@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { sql } from "kysely";
 import { type CampaignReport, campaignReport } from "../../core/analytics/index.ts";
 import {
   activate,
@@ -40,6 +41,8 @@ const script: Script = { seed: "outrider-demo", rates, gridSeconds: 900 };
 export interface DemoReport {
   readonly planHash: string;
   readonly import: ImportView;
+  /** Rows that were not taken, by reason, with one of them. */
+  readonly rejected: readonly { readonly reason: string; readonly rows: number; readonly example: string }[];
   readonly enrolled: EnrollReport;
   readonly simulation: Pick<SimulationRun, "id" | "sendsHash" | "contacts" | "summary" | "steps">;
   readonly comparison: Comparison;
@@ -119,6 +122,7 @@ async function play(system: System, events: DemoEvents): Promise<DemoReport> {
   return {
     planHash: fromGraph.hash,
     import: imported,
+    rejected: await rejectedBy(system, imported.id),
     enrolled,
     simulation: { id, sendsHash, contacts, summary, steps: stepCount },
     comparison,
@@ -134,4 +138,14 @@ async function play(system: System, events: DemoEvents): Promise<DemoReport> {
       accepts.length === comparison.live &&
       invariants.every((invariant) => invariant.violations === 0),
   };
+}
+
+/** Why rows were refused. The e-mail a reason quotes is its example, not a reason of its own. */
+async function rejectedBy(system: System, importId: string): Promise<DemoReport["rejected"]> {
+  const { rows } = await sql<{ reason: string; rows: number; example: string }>`
+    select reason, count(*)::int as rows, min(example) as example
+    from (select regexp_replace(metadata ->> 'reason', '[:"].*$', '') as reason, metadata ->> 'reason' as example
+          from intake.raw_loads where metadata ->> 'import_id' = ${importId} and status in ('failed', 'duplicate')) refused
+    group by reason order by rows desc`.execute(system.local.owner);
+  return rows;
 }

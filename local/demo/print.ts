@@ -40,7 +40,7 @@ function importLines({ import: { rows }, rejected, enrolled }: DemoReport): stri
     title("Import"),
     `${number(rows.read)} rows read: ${number(rows.promoted)} people promoted, ${number(rows.duplicate)} duplicates, ${number(rows.rejected)} refused`,
     table(
-      ["Refused because", "rows", "for example"],
+      ["Not taken because", "rows", "for example"],
       rejected.map((one) => [one.reason, one.rows, one.example]),
     ),
     `${number(enrolled.enrolled)} of ${number(enrolled.audience)} contacts enrolled`,

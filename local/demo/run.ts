@@ -144,7 +144,7 @@ async function play(system: System, events: DemoEvents): Promise<DemoReport> {
 async function rejectedBy(system: System, importId: string): Promise<DemoReport["rejected"]> {
   const { rows } = await sql<{ reason: string; rows: number; example: string }>`
     select reason, count(*)::int as rows, min(example) as example
-    from (select regexp_replace(metadata ->> 'reason', '[:"].*$', '') as reason, metadata ->> 'reason' as example
+    from (select regexp_replace(metadata ->> 'reason', '"[^"]*" ', '') as reason, metadata ->> 'reason' as example
           from intake.raw_loads where metadata ->> 'import_id' = ${importId} and status in ('failed', 'duplicate')) refused
     group by reason order by rows desc`.execute(system.local.owner);
   return rows;

@@ -24,7 +24,8 @@ import type {
 } from "./types.gen.ts";
 
 // Seed 000: prefixes of ids. `idPrefixes` of the kernel is the list itself.
-export type IdPrefix = (typeof import("../kernel/id.ts"))["idPrefixes"][keyof (typeof import("../kernel/id.ts"))["idPrefixes"]];
+export type IdPrefix =
+  typeof import("../kernel/id.ts")["idPrefixes"][keyof typeof import("../kernel/id.ts")["idPrefixes"]];
 
 // Seed 001: what is read from a table, and what is put into it.
 export type EmailSenderIdentity = Selectable<EmailSenderIdentities>;

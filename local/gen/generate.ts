@@ -31,6 +31,7 @@ export async function describeDatabase(url: string): Promise<readonly Generated[
     return [
       { path: "core/db/types.gen.ts", content: generateTypes(url) },
       { path: "migrations/schema.sql", content: schema },
+      { path: "docs/seeds.md", content: describeSeeds() },
     ];
   } finally {
     await db.destroy();
@@ -68,6 +69,14 @@ function read(file: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Where the seeds' tables live, from the checklist of the tests; a program of its own, because only tests import test/. */
+function describeSeeds(): string {
+  const program = path.join(root, "test/core/seeds/document.ts");
+  const { status, stderr, stdout } = spawnSync(process.execPath, [program], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`docs/seeds.md could not be made: ${stderr}`);
+  return stdout;
 }
 
 /** bigint and numeric stay text, because a JavaScript number cannot hold them; timestamptz is a Date. */

@@ -23,19 +23,15 @@ export interface Client {
   /** Bytes as they arrive. */
   bytes(path: string, query?: Query): AsyncIterable<Uint8Array>;
   /** A file as the body. */
-  upload(
-    path: string,
-    query: Query,
-    contentType: string,
-    body: Uint8Array<ArrayBuffer>,
-    signal: AbortSignal,
-  ): Promise<Row>;
+  upload(path: string, query: Query, contentType: string, body: Uint8Array<ArrayBuffer>): Promise<Row>;
   /** Every row of a list, page after page. */
   pages(path: string, query?: Query, most?: number): AsyncGenerator<Row>;
 }
 
 /** Above the API's own limit of 29 s. */
 const answerLimitMs = 45_000;
+/** 4 MiB over a slow line. */
+const uploadLimitMs = 300_000;
 const maxTries = 4;
 const maxPauseSeconds = 10;
 const pageRows = 200;
@@ -56,12 +52,12 @@ interface Call {
   readonly query?: Query | undefined;
   readonly body?: string | Uint8Array<ArrayBuffer>;
   readonly contentType?: string;
-  readonly signal?: AbortSignal;
+  readonly limitMs?: number;
 }
 
 export function createClient({ url, key }: Server): Client {
   async function once(call: Call, idempotencyKey: string): Promise<Response> {
-    const { method, path, query = {}, body, contentType } = call;
+    const { method, path, query = {}, body, contentType, limitMs = answerLimitMs } = call;
     const target = new URL(`${url}${path}`);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) target.searchParams.set(name, String(value));
@@ -74,11 +70,11 @@ export function createClient({ url, key }: Server): Client {
         method,
         headers,
         redirect: "error",
-        signal: call.signal ?? AbortSignal.timeout(answerLimitMs),
+        signal: AbortSignal.timeout(limitMs),
         ...(body === undefined ? {} : { body }),
       });
     } catch (error) {
-      throw call.signal?.aborted === true ? error : unreachable(url, error);
+      throw unreachable(url, error, limitMs);
     }
   }
 
@@ -114,8 +110,8 @@ export function createClient({ url, key }: Server): Client {
       const { body } = await send({ method: "GET", path, query });
       if (body !== null) yield* body;
     },
-    upload: (path, query, contentType, body, signal) =>
-      json({ method: "POST", path, query, contentType, body, signal }),
+    upload: (path, query, contentType, body) =>
+      json({ method: "POST", path, query, contentType, body, limitMs: uploadLimitMs }),
     async *pages(path, query = {}, most = Number.POSITIVE_INFINITY) {
       let left = most;
       let cursor: string | undefined;
@@ -173,11 +169,11 @@ async function refusalOf(response: Response, url: string): Promise<CliError> {
   });
 }
 
-function unreachable(url: string, error: unknown): CliError {
+function unreachable(url: string, error: unknown, limitMs: number): CliError {
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const isLate = error instanceof Error && error.name === "TimeoutError";
   const { code, message } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : { message: String(cause) };
-  const why = isLate ? `no answer within ${answerLimitMs / 1_000} s` : (code ?? message);
+  const why = isLate ? `no answer within ${limitMs / 1_000} s` : (code ?? message);
   return new CliError(exitCodes.unreachable, "cli.unreachable", `No Outrider answers at ${url} (${why}).`, {
     hint: "is it running? npm start runs one on this machine; --url and OUTRIDER_URL name another",
     cause: error,

@@ -13,8 +13,6 @@ import { findPostmaster } from "../local/postgres-owner.ts";
 import { type Environment, homeOf } from "./config.ts";
 import { CliError, exitCodes, usageError } from "./errors.ts";
 
-export const migrations = path.resolve(import.meta.dirname, "../migrations");
-
 /** As `local/database.ts` calls it. */
 const database = "outrider";
 

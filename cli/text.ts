@@ -2,8 +2,6 @@
  * Values as text. Invariant: nothing that came from outside can move the cursor, recolour the terminal or reverse what is read: control
  * and direction characters are shown, not obeyed.
  */
-import { DateTime } from "luxon";
-
 const unsafe = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 export const printable = (text: string): string =>
@@ -15,13 +13,22 @@ export const printable = (text: string): string =>
 
 const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 
+/** Swedish writes instants as ISO 8601 does. */
+const localTime = new Intl.DateTimeFormat("sv-SE", {
+  year: "numeric",
+  month: "2-digit",
+  day: "2-digit",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZoneName: "short",
+});
+
 /** A value of the API in one cell. @param local true: instants in this machine's zone, with its name; false: as they came */
 export function cell(value: unknown, local: boolean): string {
   if (value === null || value === undefined) return "";
   if (typeof value === "string") {
-    return local && instant.test(value)
-      ? DateTime.fromISO(value).toFormat("yyyy-MM-dd HH:mm:ss ZZZZ")
-      : printable(value);
+    return local && instant.test(value) ? localTime.format(new Date(value)) : printable(value);
   }
   if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return printable(value.join(", "));
   return typeof value === "object" ? printable(JSON.stringify(value)) : String(value);

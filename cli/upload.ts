@@ -2,7 +2,7 @@
  * A list of any size through an API that takes 4 MiB at a time: whole where it fits, else in parts of whole rows.
  * Invariant: memory is constant in the size of the list, and every row of it is in exactly one part.
  */
-import { type FileFormat, readRows } from "../core/intake/files.ts";
+import type { FileFormat } from "../core/intake/files.ts";
 
 /** `maxFileBytes` of the API. */
 const maxBytes = 4 * 1024 ** 2;
@@ -40,6 +40,8 @@ export async function* partsOf(body: AsyncIterable<Uint8Array>, format: FileForm
 
 /** Rows as lines of JSON under their column names, which is how the server sees the rows of any format. */
 async function* rowParts(body: AsyncIterable<Uint8Array>, format: FileFormat | undefined): AsyncGenerator<Part> {
+  // Heavy, and needed for large lists only.
+  const { readRows } = await import("../core/intake/files.ts");
   let lines: Buffer[] = [];
   let size = 0;
   let number = 1;

@@ -3,8 +3,7 @@
  * both work on a train.
  */
 import type { Command } from "commander";
-import { compilePlan } from "../../core/campaigns/compile.ts";
-import { describePlan } from "../../core/campaigns/describe.ts";
+import type { Compiled } from "../../core/campaigns/compile.ts";
 import type { Client, Row } from "../client.ts";
 import { CliError, exitCodes, usageError } from "../errors.ts";
 import { readJson } from "../files.ts";
@@ -80,7 +79,9 @@ export function campaigns(program: Command): void {
     .description("the plan as a Mermaid flowchart; of a file, without a server")
     .action(async (given: string, _options, command: Command) => {
       const { out, client: connect } = verbOf(command);
-      const mermaid = /\.json$|^-$/.test(given) ? drawn(await readJson(given)) : await fetched(await connect(), given);
+      const mermaid = /\.json$|^-$/.test(given)
+        ? await drawn(await readJson(given))
+        : await fetched(await connect(), given);
       await out.value({ mermaid }, () => out.line(mermaid.trimEnd()));
     });
   group
@@ -126,6 +127,12 @@ export function campaigns(program: Command): void {
   }
 }
 
+/** The compiler is heavy, and most verbs do without it. */
+async function compile(source: unknown): Promise<Compiled> {
+  const { compilePlan } = await import("../../core/campaigns/compile.ts");
+  return compilePlan(source);
+}
+
 type PlanSource = Readonly<Record<string, unknown>> | readonly unknown[];
 
 async function readPlan(file: string): Promise<PlanSource> {
@@ -138,7 +145,7 @@ const planName = (plan: PlanSource): string | undefined =>
   "name" in plan && typeof plan["name"] === "string" ? plan["name"] : undefined;
 
 async function check(out: Output, file: string): Promise<void> {
-  const compiled = compilePlan(await readJson(file));
+  const compiled = await compile(await readJson(file));
   if (compiled.ok) {
     const { hash, plan } = compiled;
     await out.value({ ok: true, hash, plan, problems: [] }, async () => {
@@ -151,7 +158,7 @@ async function check(out: Output, file: string): Promise<void> {
   else throw planRefused(file, compiled.problems);
 }
 
-type Problems = Extract<ReturnType<typeof compilePlan>, { ok: false }>["problems"];
+type Problems = Extract<Compiled, { ok: false }>["problems"];
 
 const planRefused = (file: string, problems: Problems): CliError =>
   new CliError(
@@ -163,9 +170,10 @@ const planRefused = (file: string, problems: Problems): CliError =>
     },
   );
 
-function drawn(source: unknown): string {
-  const compiled = compilePlan(source);
+async function drawn(source: unknown): Promise<string> {
+  const compiled = await compile(source);
   if (!compiled.ok) throw planRefused("The plan", compiled.problems);
+  const { describePlan } = await import("../../core/campaigns/describe.ts");
   return describePlan(compiled.plan);
 }
 

@@ -40,8 +40,16 @@ export function explain(program: Command): void {
               nodeId: node,
             })
           : await client.get(`/v1/messages/${encodeURIComponent(message)}/explain`);
-      await out.value(answer, () => tree(out, answer));
+      await out.value(answer, () => show(out, answer));
     });
+}
+
+/** The sentences first; the facts behind them after. */
+async function show(out: Output, answer: Row): Promise<void> {
+  const { sentences, ...facts } = answer;
+  for (const sentence of Array.isArray(sentences) ? sentences : []) await out.line(out.bold(out.cell(sentence)));
+  await out.line("");
+  await tree(out, facts);
 }
 
 export function trace(program: Command): void {
@@ -51,10 +59,9 @@ export function trace(program: Command): void {
     .action(async (id: string, _options, command: Command) => {
       const { out, client } = verbOf(command);
       const answer = await (await client()).get(`/v1/messages/${encodeURIComponent(id)}/trace`);
-      await out.value(answer, () => showTrace(out, answer));
+      const steps = (answer["steps"] ?? []) as Row[];
+      await out.value(answer, async () => {
+        await out.rows(steps, ["at", "stage", "what", "id"], "Nothing is known about it.");
+      });
     });
-}
-
-async function showTrace(out: Output, answer: Row): Promise<void> {
-  await tree(out, answer);
 }

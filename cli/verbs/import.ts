@@ -7,7 +7,7 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, Option } from "commander";
-import { type FileFormat, fileFormats } from "../../core/intake/files.ts";
+import type { FileFormat } from "../../core/intake/files.ts";
 import type { Client, Query, Row } from "../client.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import { refuseToOverwrite, writeChunks } from "../files.ts";
@@ -16,7 +16,7 @@ import { at } from "../text.ts";
 import { type Part, partsOf } from "../upload.ts";
 import { count, list, type Verb, verbOf } from "../verb.ts";
 
-const contentTypes: Readonly<Record<string, string>> & { readonly csv: string } = {
+const contentTypes: Readonly<Record<FileFormat, string>> = {
   csv: "text/csv",
   json: "application/json",
   ndjson: "application/x-ndjson",
@@ -56,7 +56,9 @@ export function imports(program: Command): void {
     .command("import <file>")
     .description("import a list of people: CSV, JSON or NDJSON; - reads stdin")
     .option("--source <name>", "where the rows come from (default: the file's name)")
-    .addOption(new Option("--format <format>", "default: found out from the first bytes").choices([...fileFormats]))
+    .addOption(
+      new Option("--format <format>", "default: found out from the first bytes").choices(Object.keys(contentTypes)),
+    )
     .option("--no-promote", "keep the rows as raw loads until they are promoted explicitly")
     .option("--country <code>", "how phone numbers without + are read, like US")
     .option("--tag <tag>", "added to every person; may be repeated", list)
@@ -134,7 +136,10 @@ async function importFile({ out, client: connect }: Verb, file: string, options:
   for (const row of made) out.note(`The import goes on by itself; npx outrider imports watch ${row["id"]} follows it.`);
 }
 
-/** @returns the import, or one for each part of a list that is larger than the API takes */
+/**
+ * Ctrl-C ends the reading; what is on its way to the server arrives, so that it is always known what was imported.
+ * @returns the import, or one for each part of a list that is larger than the API takes
+ */
 async function upload(
   out: Output,
   client: Client,
@@ -143,15 +148,17 @@ async function upload(
   options: ImportOptions,
 ): Promise<readonly Row[]> {
   const bar = out.progress("Sending");
-  const stopped = new AbortController();
-  const onInterrupt = () => stopped.abort();
-  process.once("SIGINT", onInterrupt);
   const input = file === "-" ? process.stdin : createReadStream(file);
+  let stopped = false;
+  const onInterrupt = () => {
+    stopped = true;
+    input.destroy(new Error("interrupted"));
+  };
+  process.once("SIGINT", onInterrupt);
   const made: Row[] = [];
   async function* measured(): AsyncGenerator<Uint8Array> {
     let sent = 0;
     for await (const chunk of input) {
-      stopped.signal.throwIfAborted();
       const bytes = chunk as Buffer;
       sent += bytes.length;
       bar.update(sent, Math.max(size, sent), `${Math.round(sent / 1_000)} kB`);
@@ -160,16 +167,14 @@ async function upload(
   }
   try {
     for await (const part of partsOf(measured(), options.format)) {
-      const query = queryOf(file, part, options);
-      const type = contentTypes[part.format ?? path.extname(file).slice(1).toLowerCase()] ?? contentTypes.csv;
-      made.push(await client.upload("/v1/imports", query, type, part.bytes, stopped.signal));
+      const type = contentTypes[part.format ?? formatOf(file)];
+      made.push(await client.upload("/v1/imports", queryOf(file, part, options), type, part.bytes));
     }
-    return made;
   } catch (error) {
-    if (!stopped.signal.aborted) throw error;
+    if (!stopped) throw error;
     const ids = made.map((row) => row["id"]).join(", ");
-    const before = made.length === 0 ? "so nothing was imported" : `what had arrived goes on: ${ids}`;
-    throw new CliError(exitCodes.interrupted, "import.interrupted", `The file had not arrived whole; ${before}.`, {
+    const before = made.length === 0 ? "nothing was imported" : `what had arrived is imported: ${ids}`;
+    throw new CliError(exitCodes.interrupted, "import.interrupted", `The file was not read to its end; ${before}.`, {
       hint: "run the same command again: rows that are in already are recognised",
     });
   } finally {
@@ -177,6 +182,26 @@ async function upload(
     bar.stop();
     input.destroy();
   }
+  if (stopped) throw unwatched(made.map((row) => String(row["id"])));
+  return made;
+}
+
+function unwatched(ids: readonly string[]): CliError {
+  const [first] = ids;
+  return new CliError(
+    exitCodes.interrupted,
+    "import.unwatched",
+    `Import ${ids.join(", ")} goes on without being watched.`,
+    {
+      hint: `npx outrider imports watch ${first} follows it, imports cancel ${first} ends it`,
+    },
+  );
+}
+
+/** By its name; the server looks at the bytes. */
+function formatOf(file: string): FileFormat {
+  const extension = path.extname(file).slice(1).toLowerCase();
+  return extension === "json" || extension === "ndjson" ? extension : "csv";
 }
 
 function queryOf(file: string, part: Part, options: ImportOptions): Query {
@@ -215,9 +240,7 @@ async function watch(out: Output, client: Client, id: string): Promise<Row> {
     }
   } catch (error) {
     if (!stopped.signal.aborted) throw error;
-    throw new CliError(exitCodes.interrupted, "import.unwatched", `Import ${id} goes on without being watched.`, {
-      hint: `npx outrider imports watch ${id} follows it, imports cancel ${id} ends it`,
-    });
+    throw unwatched([id]);
   } finally {
     process.off("SIGINT", onInterrupt);
     bar.stop();

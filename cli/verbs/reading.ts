@@ -6,22 +6,13 @@ import { campaignId, count, verbOf } from "../verb.ts";
 const messageColumns = [
   "id",
   "status",
-  "held by=holdReason",
+  "reason",
   "channel",
-  "to=toAddress",
+  "address",
   "subject",
   "node=nodeId",
-  "due=runAt",
+  "due=dueAt",
   "sent=sentAt",
-];
-const messageDetails = [
-  ...messageColumns,
-  "campaign=campaignId",
-  "enrollment=enrollmentId",
-  "contact=contactId",
-  "provider",
-  "error=lastError",
-  "created=createdAt",
 ];
 
 interface MessageFilter {
@@ -29,6 +20,8 @@ interface MessageFilter {
   readonly contact?: string;
   readonly status?: string;
   readonly channel?: string;
+  readonly reason?: string;
+  readonly address?: string;
   readonly limit?: number;
 }
 
@@ -40,6 +33,8 @@ export function messages(program: Command): void {
     .option("--campaign <campaign>", "of one campaign")
     .option("--contact <id>", "to one contact")
     .option("--status <status>", "queued, held, sent, delivered, bounced, …")
+    .option("--reason <reason>", "held or ended for one reason, like quiet_hours")
+    .option("--address <address>", "to one address")
     .option("--channel <channel>", "on one channel")
     .option("--limit <n>", "at most so many", count)
     .action(async ({ campaign, contact, limit, ...rest }: MessageFilter, command: Command) => {
@@ -55,7 +50,7 @@ export function messages(program: Command): void {
     .action(async (id: string, _options, command: Command) => {
       const { out, client } = verbOf(command);
       const row = await (await client()).get(`/v1/messages/${encodeURIComponent(id)}`);
-      await out.value(row, () => out.record(row, messageDetails));
+      await out.value(row, () => out.record(row, Object.keys(row)));
     });
 }
 

@@ -1,9 +1,29 @@
 /** What a tenant works with: `templates`, `senders`, `channels`, `keys`. Invariant: a secret is printed once, where it was asked for, and never again. */
 import type { Command } from "commander";
-import { apiScopes } from "../../core/tenancy/keys.ts";
+import type { ApiScope } from "../../core/tenancy/keys.ts";
 import { usageError } from "../errors.ts";
 import { readJson, readText } from "../files.ts";
 import { count, instant, list, verbOf } from "../verb.ts";
+
+/** Named here because the module that checks them is heavy; the type keeps the two the same. */
+const scopes: Readonly<Record<ApiScope, true>> = {
+  "leads:read": true,
+  "leads:write": true,
+  "campaigns:read": true,
+  "campaigns:write": true,
+  "templates:read": true,
+  "templates:write": true,
+  "messages:read": true,
+  "messages:write": true,
+  "suppressions:read": true,
+  "suppressions:write": true,
+  "imports:write": true,
+  "deliveries:read": true,
+  "deliveries:replay": true,
+  "reports:read": true,
+  admin: true,
+  "*": true,
+};
 
 interface Limited {
   readonly limit?: number;
@@ -159,7 +179,7 @@ export function keys(program: Command): void {
   group
     .command("create <name>")
     .description("the key itself is shown this once")
-    .requiredOption("--scope <scope>", `may be repeated: ${apiScopes.join(", ")}`, list)
+    .requiredOption("--scope <scope>", `may be repeated: ${Object.keys(scopes).join(", ")}`, list)
     .option("--expires <instant>", "it stops working then", instant)
     .action(async (name: string, options: { scope: string[]; expires?: string }, command: Command) => {
       const { out, client } = verbOf(command);

@@ -1,6 +1,5 @@
 /** `simulate`: a campaign before it happens. What it prints is what the live run would do if people reacted as assumed. */
 import { type Command, InvalidArgumentError } from "commander";
-import { csvLine } from "../../core/intake/rejected.ts";
 import type { Client, Row } from "../client.ts";
 import { readJson, refuseToOverwrite, writeChunks } from "../files.ts";
 import type { Output } from "../output.ts";
@@ -130,6 +129,7 @@ const short = (value: unknown): string =>
 const sendColumns = ["ordinal", "at", "verdict", "channel", "address", "contactId", "nodeId", "variantId", "detail"];
 
 async function* csvOf(rows: AsyncIterable<Row>): AsyncGenerator<string> {
+  const { csvLine } = await import("../../core/intake/rejected.ts");
   yield `\uFEFF${csvLine(sendColumns)}`;
   for await (const row of rows) {
     yield csvLine(

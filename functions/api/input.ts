@@ -130,17 +130,27 @@ async function bodyOf(c: HttpContext, { file }: Endpoint): Promise<Uint8Array> {
   return bytes;
 }
 
-const unreadable = (reason: string, maxKeys: number): Error => {
-  const limits: Readonly<Record<string, string>> = {
-    depth: `The body is nested more than ${maxJsonDepth} levels deep.`,
-    keys: `The body has more than ${maxKeys} members.`,
-    forbidden_key: "The body has a member named __proto__, constructor or prototype.",
-  };
-  const message = limits[reason];
-  return message === undefined
-    ? new HTTPException(400, { message: reason === "encoding" ? "The body is not UTF-8." : "The body is not JSON." })
-    : new DomainError("invalid", `input.${reason}`, message);
-};
+function unreadable(
+  reason: Exclude<ReturnType<typeof parseJson>, { readonly ok: true }>["reason"],
+  maxKeys: number,
+): Error {
+  switch (reason) {
+    case "depth":
+      return new DomainError("invalid", "input.depth", `The body is nested more than ${maxJsonDepth} levels deep.`);
+    case "keys":
+      return new DomainError("invalid", "input.keys", `The body has more than ${maxKeys} members.`);
+    case "forbidden_key":
+      return new DomainError(
+        "invalid",
+        "input.forbidden_key",
+        "The body has a member named __proto__, constructor or prototype.",
+      );
+    default:
+      return new HTTPException(400, {
+        message: reason === "encoding" ? "The body is not UTF-8." : "The body is not JSON.",
+      });
+  }
+}
 
 function bodyInput(c: HttpContext, endpoint: Endpoint, bytes: Uint8Array): unknown {
   // An action without fields may come without a body.
@@ -176,6 +186,12 @@ export function unknownFields(schema: z.ZodType, value: unknown, at = ""): Field
   if (inner instanceof z.ZodObject) return unknownOfObject(inner, value, at);
   if (inner instanceof z.ZodArray && Array.isArray(value)) {
     return value.flatMap((item, index) => unknownFields(inner.element as z.ZodType, item, `${at}[${index}]`));
+  }
+  if (inner instanceof z.ZodUnion) {
+    // One form must know all of them; else the nearest form says which it does not.
+    const options = inner.options as readonly z.ZodType[];
+    const [nearest] = options.map((option) => unknownFields(option, value, at)).toSorted((a, b) => a.length - b.length);
+    return nearest ?? [];
   }
   if (inner instanceof z.ZodPipe) return unknownFields(inner.in as z.ZodType, value, at);
   return [];

@@ -1,8 +1,9 @@
 /** `npm run gen` rewrites the generated files; with `--check` it only says whether they are up to date. */
 import { writeFileSync } from "node:fs";
+import { errorCatalogue } from "./errors.ts";
 import { absolute, generate, outdated } from "./generate.ts";
 
-const files = await generate();
+const files = [...(await generate()), errorCatalogue()];
 const stale = outdated(files);
 
 if (process.argv.includes("--check")) {

@@ -65,7 +65,8 @@ export const deviations: readonly Deviation[] = [
   {
     id: "000.I.leads_tenant_idx",
     where: "index leads_tenant_idx",
-    reason: "§7: the stated column first, then created_at, so that the same index also gives the newest leads first.",
+    reason:
+      "map §7: the stated column first, then created_at, so that the same index also gives the newest leads first.",
   },
   { id: "000.I.leads_sector_idx", where: "index leads_sector_idx", reason: notNullOnly("a sector") },
   { id: "000.I.artifacts_run_idx", where: "index artifacts_run_idx", reason: notNullOnly("a run") },

@@ -84,8 +84,8 @@ export function seedsPage(): string {
   return `${[
     "<!-- Made by npm run gen from the seeds' checklist. Do not edit; change test/core/seeds/deviations.ts. -->",
     "# The five seeds, and where they live",
-    `Five systems are Outrider's specification. Of ${items.length} items they state about data, ${items.length - deviations.length - later} are here as stated, ${deviations.length} differ for a reason given below, and ${later} belong to parts that come later. \`test/core/seeds/\` holds every one of them against the live database and runs the seeds' own statements.`,
-    "C-, D- and map § numbers are those of the digest of the seeds (conflicts, defects, sections); design § those of the design.",
+    `Five systems are Outrider's specification. Of ${items.length} items they state about data, ${items.length - deviations.length - later} are here as stated or by a rule that holds everywhere, ${deviations.length} differ for a reason given below, and ${later} belong to parts that come later. \`test/core/seeds/\` holds every one of them against the live database and runs the seeds' own statements.`,
+    "C-, D- and map § numbers are those of the digest of the seeds (conflicts, defects, sections); design § those of the design. What the seeds say about behaviour is proven by the tests of the modules that behave so, not here.",
     "## Where each table is",
     ...numbers.map(concepts),
     "## What holds everywhere",

@@ -65,7 +65,11 @@ export async function startRig(options: { readonly quick: boolean; readonly roun
   await sql`update deployment set environment = 'test'`.execute(owner);
   await sql`select set_app_clock(${workingHour})`.execute(owner);
   const db = connect({ url, driver: "pg", max: connections });
-  const raw = new pg.Pool({ connectionString: postgres.url("baseline"), max: connections });
+  const raw = new pg.Pool({
+    connectionString: postgres.url("baseline"),
+    max: connections,
+    options: "-c random_page_cost=1.1",
+  });
   // The server ends idle connections when it stops.
   raw.on("error", () => {});
   return {

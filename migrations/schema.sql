@@ -2,7 +2,7 @@
 
 -- Roles
 
-role outrider_app login inherit nobypassrls;
+role outrider_app login inherit nobypassrls set random_page_cost=1.1;
 
 role outrider_owner nologin inherit nobypassrls;
 

@@ -2,12 +2,15 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { leaves } from "../../cli/docs.ts";
 import { createProgram } from "../../cli/program.ts";
 import { type System, startSystem } from "../../local/system.ts";
 import { testDatabase } from "../support/database.ts";
 import { parsed, type Ran, run, start } from "./run.ts";
+
+// Dozens of processes, one after the other: on a busy machine each takes a second.
+vi.setConfig({ testTimeout: 120_000 });
 
 const database = await testDatabase();
 const home = mkdtempSync(path.join(os.tmpdir(), "outrider-cli-"));

@@ -27,6 +27,7 @@ import { createNormalizer } from "./normalize.ts";
 import { ImportOptions, SourceName } from "./options.ts";
 import { ingestRows, type LoadResult, promoteLoads } from "./store.ts";
 import { blockBytes } from "./text.ts";
+import { Uploaded, uploadedFile } from "./uploads.ts";
 
 export { type ColumnTarget, columnTargets, type FieldName, fieldNames } from "./columns.ts";
 export { errors as fileErrors, type FileFormat, fileFormats, readRows, type Sniffed, sniff } from "./files.ts";
@@ -35,6 +36,7 @@ export { ImportOptions } from "./options.ts";
 export { csvLine, rejectedRows } from "./rejected.ts";
 export { type ImportDeps, type ImportOutcome, type Limits, runImport, runImports } from "./run.ts";
 export type { LoadResult, PromotionResult } from "./store.ts";
+export { maxPartBytes, maxParts, putPart, startUpload } from "./uploads.ts";
 
 export const importStatuses = ["pending", "running", "completed", "failed", "cancelled"] as const;
 export type ImportStatus = (typeof importStatuses)[number];
@@ -218,6 +220,17 @@ export async function createImport(
     return viewOf(row);
   });
 }
+
+const CompleteUpload = NewImport.extend(Uploaded.shape);
+
+/** `createImport` of a file that came in parts. The caller rings `imports`. @throws DomainError `upload.not_found`, `upload.part_missing` */
+export const completeUpload = Object.assign(
+  async (deps: { readonly blobs: Blobs }, ctx: Context, given: z.input<typeof CompleteUpload>): Promise<ImportView> => {
+    const { uploadId, parts, ...file } = parseInput(CompleteUpload, given);
+    return createImport(deps, ctx, file, await uploadedFile(deps, ctx, { uploadId, parts }));
+  },
+  { schema: CompleteUpload },
+);
 
 /** The first block of a stream, and the stream with it. */
 async function peek(body: AsyncIterable<Uint8Array>): Promise<{ head: Uint8Array; whole: AsyncIterable<Uint8Array> }> {

@@ -2,10 +2,10 @@
 import * as intake from "@outrider/core/intake";
 import { DomainError, idOf } from "@outrider/core/kernel";
 import * as z from "zod";
-import { type Endpoint, endpoint, id, maybeText, maybeTime, page, ringAfter, text, time } from "./endpoint.ts";
+import { type Endpoint, endpoint, id, maybeText, maybeTime, nothing, page, ringAfter, text, time } from "./endpoint.ts";
 
 /** Lambda takes events of up to 6 MB, of which headers and base64 take some. */
-const maxFileBytes = 4 * 1024 * 1024;
+const maxFileBytes = intake.maxPartBytes;
 const fileTypes = ["text/csv", "application/json", "application/x-ndjson"] as const;
 /** What one answer of a Lambda may hold. */
 const maxAnswerCharacters = 4_000_000;
@@ -83,6 +83,47 @@ export const intakeEndpoints: readonly Endpoint[] = [
     run: async ({ ctx, host, input: { fileName, source, format, ...options }, bytes }) => {
       const given = { fileName, source, format, options };
       const created = await intake.createImport(host, ctx, given as z.input<typeof intake.NewImport>, once(bytes));
+      await ringAfter(ctx, [{ kind: "imports", tenantId: ctx.tenantId, ids: [created.id] }]);
+      return created;
+    },
+  }),
+  endpoint({
+    method: "post",
+    path: "/v1/imports/uploads",
+    tag: "Intake",
+    summary: "Start the upload of a larger file",
+    description:
+      "Send its parts, each up to 4 MiB, to `PUT /v1/imports/uploads/{uploadId}?part=1`, 2, 3 …; then complete it.",
+    scope: "imports:write",
+    status: 201,
+    input: z.object({}),
+    answer: z.object({ uploadId: id }),
+    run: ({ ctx, host }) => intake.startUpload(host, ctx),
+  }),
+  endpoint({
+    method: "put",
+    path: "/v1/imports/uploads/{uploadId}",
+    tag: "Intake",
+    summary: "Send one part; sending it again replaces it",
+    scope: "imports:write",
+    status: 204,
+    file: { contentTypes: ["application/octet-stream", ...fileTypes], maxBytes: intake.maxPartBytes },
+    input: intake.putPart.schema,
+    answer: nothing,
+    run: ({ ctx, host, input, bytes }) => intake.putPart(host, ctx, input, bytes),
+  }),
+  endpoint({
+    method: "post",
+    path: "/v1/imports/uploads/{uploadId}/complete",
+    tag: "Intake",
+    summary: "Import the uploaded parts as one file",
+    scope: "imports:write",
+    status: 201,
+    input: intake.completeUpload.schema,
+    answer: Import,
+    example: { parts: 3, source: "fair", fileName: "leads.csv", options: { tags: ["fair-2026"] } },
+    run: async ({ ctx, host, input }) => {
+      const created = await intake.completeUpload(host, ctx, input);
       await ringAfter(ctx, [{ kind: "imports", tenantId: ctx.tenantId, ids: [created.id] }]);
       return created;
     },

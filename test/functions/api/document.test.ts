@@ -109,6 +109,7 @@ const exampleOf = (path: string, name: string) =>
 /** A body that passes the form of every endpoint with an id, so that only the id is left to refuse. */
 const bodies: Readonly<Record<string, object>> = {
   "patch /v1/leads/{id}": { status: "hot" },
+  "post /v1/imports/uploads/{uploadId}/complete": { parts: 1, source: "fair" },
   "post /v1/suppressions/{id}/lift": { note: "asked" },
   "post /v1/campaigns/{id}/versions": { plan: smallPlan },
   "post /v1/campaigns/{campaignId}/enroll": { audience: { all: true } },

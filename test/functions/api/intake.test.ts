@@ -75,3 +75,24 @@ test("a file that is none is refused before anything is stored", async () => {
   expect((await upload("source=x", "text/csv", "x".repeat(4 * 1024 * 1024 + 1))).status).toBe(413);
   expect((await one.get("/v1/imports")).body.data).toHaveLength(before);
 });
+
+test("a larger file arrives in parts, in any order, and belongs to its tenant", async () => {
+  const { uploadId } = (await one.post("/v1/imports/uploads")).body;
+  const octets = { "content-type": "application/octet-stream" };
+  const put = (part: number, body: string, client = one) =>
+    client.send("PUT", `/v1/imports/uploads/${uploadId}?part=${part}`, { headers: octets, body });
+  const complete = (parts: number, client = one) =>
+    client.post(`/v1/imports/uploads/${uploadId}/complete`, { parts, source: "fair", options: { tags: ["large"] } });
+  expect((await put(2, "b@example.com\n")).status).toBe(204);
+  expect((await complete(2)).body.code).toBe("upload.part_missing");
+  expect((await put(1, "email\na@exam")).status).toBe(204);
+  expect((await put(1, "email\na@example.com\n")).status).toBe(204);
+  expect((await put(1, "email\nx@example.com\n", two)).body.code).toBe("upload.not_found");
+  expect((await complete(2, two)).body.code).toBe("upload.not_found");
+  expect((await put(3, "x".repeat(4 * 1024 * 1024 + 1))).status).toBe(413);
+  expect((await put(513, "x")).body.errors).toMatchObject([{ path: "part", value: 513 }]);
+  expect(await complete(2)).toMatchObject({
+    status: 201,
+    body: { sizeBytes: "email\na@example.com\nb@example.com\n".length, options: { tags: ["large"] } },
+  });
+});

@@ -373,6 +373,36 @@ export async function launch(
   return campaign.id;
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: what an answer holds is what the test is about to assert
+export type Body = any;
+
+/** A call of the API over HTTP, with the tenant's key. A text is sent as CSV, anything else as JSON. */
+export async function api(
+  system: System,
+  { apiKey }: Pick<SystemTenant, "apiKey">,
+  method: string,
+  target: string,
+  body?: unknown,
+): Promise<{ readonly status: number; readonly body: Body; readonly text: string }> {
+  const type = typeof body === "string" ? "text/csv" : "application/json";
+  const response = await fetch(`${system.local.url}${target}`, {
+    method,
+    headers: { authorization: `Bearer ${apiKey}`, ...(body !== undefined && { "content-type": type }) },
+    ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  const isJson = response.headers.get("content-type")?.includes("json") ?? false;
+  return { status: response.status, text, body: isJson && text !== "" ? JSON.parse(text) : undefined };
+}
+
+/** Uploads a CSV and waits until the queue has worked on it. @returns the import */
+export async function importCsv(system: System, tenant: SystemTenant, csv: string): Promise<Body> {
+  const created = await api(system, tenant, "POST", "/v1/imports?source=fair&fileName=leads.csv", csv);
+  if (created.status !== 201) throw new Error(created.text);
+  await system.local.idle();
+  return (await api(system, tenant, "GET", `/v1/imports/${created.body.id}`)).body;
+}
+
 /** Carries out a webhook. @returns the status of the answer */
 export async function post({ method, url, headers, body }: WebhookRequest): Promise<number> {
   const response = await fetch(url, { method, headers, body: body as never });

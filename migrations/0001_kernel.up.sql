@@ -21,7 +21,7 @@ exception when duplicate_object or unique_violation then null; -- another databa
 end $$;
 
 -- What is hot lies in memory or on a solid-state disk. With PostgreSQL's default of 4, made for turning disks, a batch of 100 rows by
--- primary key is written by reading the whole table: half of a claim's time at 5,000 messages, and growing with them.
+-- primary key is written by reading the whole table (measured at 3,000 messages: docs/performance.md).
 do $$
 begin
   if not exists (select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole, unnest(s.setconfig) c

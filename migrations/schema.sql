@@ -292,7 +292,6 @@ table people.master owner outrider_owner (
   constraint master_pkey PRIMARY KEY (tenant_id, id)
   constraint master_tenant_id_company_id_fkey FOREIGN KEY (tenant_id, company_id) REFERENCES company.master(tenant_id, id) ON DELETE SET NULL (company_id)
   constraint master_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
-  constraint master_tenant_id_load_id_fkey FOREIGN KEY (tenant_id, load_id) REFERENCES intake.raw_loads(tenant_id, load_id)
   constraint master_email_check CHECK ((email = lower(email)))
   constraint master_id_check CHECK (starts_with(id, 'per_'::text))
   constraint master_score_check CHECK (((score >= (0)::numeric) AND (score <= (100)::numeric)))

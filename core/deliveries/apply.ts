@@ -7,6 +7,7 @@ import {
   type Claimed,
   type Context,
   claim,
+  reach,
   type Settled,
   settle,
   type TxContext,
@@ -83,6 +84,7 @@ export async function applyDeliveries(ctx: Context, deps: DeliveryDeps, ids: rea
     if ("error" in read) broken.push(setAside(claimedRow, read));
     else jobs.push({ ...read, claimed: claimedRow });
   }
+  reach("delivery.parsed");
   let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
   for (const group of groups(jobs)) done = sum(done, await applyGroup(ctx, group, broken));
   if (broken.length > 0) await transact(ctx, (ctx) => settle(ctx.db, ctx.tenantId, work.deliveries, broken));

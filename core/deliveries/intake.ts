@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import type { Kysely } from "kysely";
 import type { DB } from "../db/types.gen.ts";
-import { type Context, DomainError, newId, storableText, transact } from "../kernel/index.ts";
+import { type Context, DomainError, newId, reach, storableText, transact } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
 import { Archive, countRefusal, type Kept } from "./archive.ts";
@@ -90,6 +90,7 @@ export class WebhookIntake {
     const kept = await this.#archive.add(row).catch((cause: unknown) => {
       throw errors.unavailable(cause);
     });
+    reach("delivery.archived");
     // A bell that cannot be rung now is rung by the sweep: the row is committed either way.
     if (kept.fresh) {
       await this.#deps

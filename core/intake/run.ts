@@ -5,7 +5,7 @@
  * point it therefore goes on at the next row, and a worker whose lease ran out writes nothing.
  */
 import { sql } from "kysely";
-import { type Context, claim, DomainError, settle, type TxContext, transact, work } from "../kernel/index.ts";
+import { type Context, claim, DomainError, reach, settle, type TxContext, transact, work } from "../kernel/index.ts";
 import type { Blobs, Queue } from "../ports/index.ts";
 import { columnKey } from "./columns.ts";
 import { type FileFormat, readRows } from "./files.ts";
@@ -145,7 +145,10 @@ async function readOn(
     for await (const chunk of chunksOf(blobs, task)) {
       if (!(await writing)) return "superseded";
       if (limits.remainingMs() <= reserveMs) return "paused";
-      writing = transact(ctx, (ctx) => writeChunk(ctx, task, generation, chunk));
+      writing = transact(ctx, (ctx) => writeChunk(ctx, task, generation, chunk)).then((held) => {
+        reach("import.chunk");
+        return held;
+      });
       // A failure is seen by the next await; until then it must not count as unhandled.
       writing.catch(() => {});
     }

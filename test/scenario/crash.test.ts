@@ -2,14 +2,11 @@
  * The whole system in a process of its own, killed where it hurts most and at random, and started again each time. The provider
  * simulator's fsynced log of accepts is the referee: no message is accepted twice, and none is lost.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import os from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
-import { sql } from "kysely";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type RawBuilder, sql } from "kysely";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { Context } from "../../core/kernel/context.ts";
 import {
   createSender,
@@ -18,22 +15,20 @@ import {
   setDefaultSender,
   updateTenantSettings,
 } from "../../core/tenancy/index.ts";
+import { readAccess } from "../../local/access.ts";
 import type { Accept } from "../../local/simulator/state.ts";
+import { signedForm } from "../../local/simulator/twilio.ts";
+import { childrenOf, isUp, killed, stopped, until } from "../support/child.ts";
 import { testDatabase } from "../support/database.ts";
 import { person } from "../support/outreach.ts";
 import { launch } from "../support/system.ts";
 import { setClock, type TestTenant } from "../support/tenant.ts";
 
 const database = await testDatabase();
-const home = mkdtempSync(path.join(os.tmpdir(), "outrider-crash-"));
-const children: ChildProcess[] = [];
+const children = childrenOf("crash");
+const start = (fault?: string) => children.start(database.ownerUrl, fault);
 let tenant: TestTenant;
 let made = 0;
-
-afterAll(() => {
-  for (const child of children) child.kill("SIGKILL");
-  rmSync(home, { recursive: true, force: true });
-});
 
 beforeAll(async () => {
   // The tenant that `npm start` provisions, made before so that work waits for the first process.
@@ -52,58 +47,9 @@ beforeAll(async () => {
   await setDefaultSender(tenant, { id: sender.id });
 });
 
-interface Child {
-  /** Resolves when it has ended. */
-  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
-  readonly process: ChildProcess;
-  readonly said: () => string;
-}
-
-const root = path.resolve(import.meta.dirname, "../..");
-
-function start(fault?: string): Child {
-  const child = spawn(process.execPath, ["local/launch.js", "main.ts"], {
-    cwd: root,
-    env: {
-      ...process.env,
-      OUTRIDER_HOME: home,
-      DATABASE_URL: database.ownerUrl,
-      PORT: "0",
-      FAULT_POINT: fault ?? "",
-      OUTRIDER_SIMULATOR: "on",
-      PUBLIC_URL: "",
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  children.push(child);
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding("utf8").on("data", (chunk: string) => {
-      text += chunk;
-    });
-  }
-  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-    child.once("exit", (code, signal) => resolve({ code, signal }));
-  });
-  return { ended, process: child, said: () => text };
-}
-
-/** Asks until it is so. */
-async function until(what: string, child: Child, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const limit = performance.now() + 20_000;
-  while (!(await holds())) {
-    if (performance.now() > limit) {
-      throw new Error(
-        `not within 20 s: ${what}; messages: ${JSON.stringify(await statuses())}; it said: ${child.said()}`,
-      );
-    }
-    await wait(10);
-  }
-}
-
 /** The referee's log, as it is on disk. */
 function accepts(): readonly Accept[] {
-  const file = path.join(home, "simulator", "accepts.ndjson");
+  const file = path.join(children.home, "simulator", "accepts.ndjson");
   if (!existsSync(file)) return [];
   const lines = readFileSync(file, "utf8").split("\n").slice(0, -1);
   return lines.map((line) => JSON.parse(line) as Accept);
@@ -145,7 +91,7 @@ describe("a killed system", () => {
     for (const fault of ["send.claimed:1", "send.accepted:7", "send.stored:1", "sweep.rung:3"]) {
       await moreWork();
       const child = start(fault);
-      expect(await child.ended, child.said()).toEqual({ code: null, signal: "SIGKILL" });
+      expect(await child.ended, child.said()).toEqual(killed);
     }
 
     await moreWork();
@@ -159,16 +105,16 @@ describe("a killed system", () => {
     await moreWork();
     const before = accepts().length;
     const { sending: orphaned = 0 } = await statuses();
-    const stopped = start();
-    await until("one is accepted by a process that is to be stopped", stopped, () => accepts().length > before);
-    stopped.process.kill("SIGINT");
-    expect(await stopped.ended, stopped.said()).toEqual({ code: 0, signal: null });
+    const interrupted = start();
+    await until("one is accepted by a process that is to be stopped", interrupted, () => accepts().length > before);
+    interrupted.process.kill("SIGINT");
+    expect(await interrupted.ended, interrupted.said()).toEqual(stopped);
     const { sending: left = 0 } = await statuses();
     expect(left).toBeLessThanOrEqual(orphaned);
 
     await moreWork();
     const last = start();
-    await until("the last process is up", last, () => last.said().includes("Outrider is up"));
+    await isUp(last);
     // A minute on, every lease of the dead has run out. Nothing tells what became of their calls, so nothing is sent again.
     const { rows } = await sql<{ at: Date }>`select app_now() + interval '60 seconds' as at`.execute(database.owner);
     await setClock(database, rows[0]?.at ?? null);
@@ -178,7 +124,7 @@ describe("a killed system", () => {
       return queued + held + sending === 0 && all === made * perRound;
     });
     last.process.kill("SIGINT");
-    expect(await last.ended, last.said()).toEqual({ code: 0, signal: null });
+    expect(await last.ended, last.said()).toEqual(stopped);
 
     const log = accepts();
     const ids = log.map((accept) => accept.ourMessageId);
@@ -202,4 +148,89 @@ describe("a killed system", () => {
     expect(open.some(({ id }) => logged.has(id))).toBe(true);
     expect(open.some(({ id }) => !logged.has(id))).toBe(true);
   });
+
+  test("goes on with an import after its last whole chunk, and forgets no webhook that it answered", async () => {
+    const ahead = async (seconds: number) => {
+      const { rows } = await sql<{ at: Date }>`select app_now() + make_interval(secs => ${seconds}) as at`.execute(
+        database.owner,
+      );
+      await setClock(database, rows[0]?.at ?? null);
+    };
+    const one = async <T>(query: RawBuilder<T>): Promise<T | undefined> =>
+      (await query.execute(database.owner)).rows[0];
+    const rows = 2_300;
+    const list = ["Email,First Name", ...Array.from({ length: rows }, (_, n) => `n${n}@import.example,N${n}`)].join(
+      "\n",
+    );
+    const first = start("import.chunk:1");
+    await isUp(first);
+    const access = await readAccess(children.home);
+    if (!access) throw new Error("there is no local.json");
+    const headers = { authorization: `Bearer ${access.apiKey}`, "content-type": "text/csv" };
+    const created = await fetch(`${access.baseUrl}/v1/imports?source=fair`, { method: "POST", headers, body: list });
+    expect(created.status).toBe(201);
+    expect(await first.ended, first.said()).toEqual(killed);
+    const read = sql<{ status: string; rows: number }>`
+      select status, rows_read::int as rows from imports where tenant_id = ${tenant.tenantId}`;
+    expect(await one(read)).toMatchObject({
+      status: "running",
+      rows: expect.toSatisfy((n: number) => n > 0 && n < rows),
+    });
+
+    // Past the lease of the dead.
+    await ahead(130);
+    const second = start("delivery.parsed:1");
+    await isUp(second);
+    await until("the import has ended", second, async () => (await one(read))?.status === "completed");
+    expect((await one(read))?.rows).toBe(rows);
+    const count = sql<{ n: number }>`
+      select count(*)::int as n from leads where tenant_id = ${tenant.tenantId} and email like '%@import.example'`;
+    expect(await one(count)).toEqual({ n: rows });
+
+    /** STOP from a number, signed for the endpoint of the process that is up. */
+    const stop = async (from: string): Promise<number | "no answer"> => {
+      const { channels } = (await readAccess(children.home)) ?? access;
+      const { webhookUrl = "", signing = {} } = channels["twilio"] ?? {};
+      const fields = {
+        MessageSid: `SM${from.slice(2)}`,
+        From: from,
+        To: "+12025550100",
+        Body: "STOP",
+        OptOutType: "STOP",
+      };
+      const { url, body, headers } = signedForm(String(signing["authToken"]), webhookUrl, fields, false);
+      return fetch(url, { method: "POST", headers, body: String(body) }).then(
+        ({ status }) => status,
+        () => "no answer" as const,
+      );
+    };
+    const suppressed = async (address: string) =>
+      (await one(
+        sql`select id from communication_suppressions where tenant_id = ${tenant.tenantId} and address = ${address}`,
+      )) !== undefined;
+    const [parsed, archived] = ["+12025550191", "+12025550192"];
+    // Killed after it was read and before it took effect.
+    await stop(parsed);
+    expect(await second.ended, second.said()).toEqual(killed);
+    expect(await suppressed(parsed)).toBe(false);
+
+    await ahead(70);
+    const third = start("delivery.archived:1");
+    await isUp(third);
+    await until("the first no took effect", third, () => suppressed(parsed));
+    // Killed before it was answered: it is there all the same, and its second delivery is the same one.
+    expect(await stop(archived)).toBe("no answer");
+    expect(await third.ended, third.said()).toEqual(killed);
+
+    const last = start();
+    await isUp(last);
+    expect(await stop(archived)).toBe(200);
+    await until("the second no took effect", last, () => suppressed(archived));
+    last.process.kill("SIGINT");
+    expect(await last.ended, last.said()).toEqual(stopped);
+    const inbound = sql<{
+      n: number;
+    }>`select count(*)::int as n from inbound_messages where tenant_id = ${tenant.tenantId}`;
+    expect(await one(inbound)).toEqual({ n: 2 });
+  }, 120_000);
 });

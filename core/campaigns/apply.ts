@@ -15,7 +15,7 @@ import { advance } from "./engine.ts";
 import { Net } from "./fold.ts";
 import { nodeOf } from "./graph.ts";
 import { resolveContent } from "./hash.ts";
-import { type EngineEvent, type EnrollmentState, initialState } from "./state.ts";
+import { type EngineEvent, type EnrollmentState, initialState, isTerminal, type StateStatus } from "./state.ts";
 import { type PlanVersion, planVersions } from "./versions.ts";
 import { writeNets } from "./write.ts";
 
@@ -29,7 +29,7 @@ export interface Walker {
   readonly id: string;
   readonly campaign_id: string;
   readonly campaign_status: string;
-  readonly status: string;
+  readonly status: StateStatus | "draft";
   readonly lead_id: string;
   readonly contact_id: string;
   readonly plan_version_id: string;
@@ -38,6 +38,13 @@ export interface Walker {
   readonly correlation_id: string | null;
   /** An empty object before the first event. */
   readonly state: EnrollmentState | { readonly key?: never };
+}
+
+/** Who was stopped before the first event has ended all the same. */
+function stateOf({ state, status, contact_id }: Walker): EnrollmentState {
+  if (state.key !== undefined) return state;
+  const ended = status !== "draft" && isTerminal(status);
+  return { ...initialState(contact_id), ...(ended && { status }) };
 }
 
 /** Engine events that follow from what was just queued are few; more rounds than this would be a loop. */
@@ -60,7 +67,7 @@ export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEve
     const nets = walkers.flatMap((walker) => {
       const version = plans.get(walker.plan_version_id);
       if (!version) return [];
-      const net = new Net(walker.id, walker.state.key === undefined ? initialState(walker.contact_id) : walker.state);
+      const net = new Net(walker.id, stateOf(walker));
       for (const { event } of byEnrollment.get(walker.id) ?? []) {
         const { state, effects } = advance(version.plan, net.state, event, ctx.now, fields.get(walker.id) ?? {});
         net.add(state, effects);
@@ -80,16 +87,19 @@ export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEve
   }
 }
 
+/** A CTE `gates` that locks the campaigns of enrollments shared: nobody pauses or stops them until this transaction ends. @param locked the CTE they come from */
+export const campaignGates = (ctx: TxContext, locked: string) => sql`gates as materialized (
+      select pg_advisory_xact_lock_shared(k.key)
+      from (select distinct hashtextextended(${`campaign:${ctx.tenantId}:`} || campaign_id, 0) as key from ${sql.table(locked)} order by key) k
+    )`;
+
 /** Locks enrollments in id order. Everybody who needs their rows does it through here or in the same order. */
 export async function lockWalkers(ctx: TxContext, ids: readonly string[]): Promise<Walker[]> {
   if (ids.length === 0) return [];
   const { rows } = await sql<Walker>`
     with locked as materialized (
       select * from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]}) order by id for update
-    ), gates as materialized (
-      select pg_advisory_xact_lock_shared(k.key)
-      from (select distinct hashtextextended(${`campaign:${ctx.tenantId}:`} || campaign_id, 0) as key from locked order by key) k
-    )
+    ), ${campaignGates(ctx, "locked")}
     select e.id, e.campaign_id, e.status, e.lead_id, e.contact_id, e.plan_version_id, e.sender_identity_id, e.entry, e.correlation_id, e.state,
            '' as campaign_status
     from locked e, (select count(*) from gates) g order by e.id`.execute(ctx.db);

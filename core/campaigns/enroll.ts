@@ -78,6 +78,7 @@ export function channelOf(plan: Plan): Channel {
 
 /** One statement per step for the whole audience, however large. */
 export const enroll = command(Enroll, async (ctx, { campaignId, audience, reenroll }): Promise<EnrollReport> => {
+  await lockEntrance(ctx, campaignId);
   const campaign = await getCampaign(ctx, { id: campaignId });
   if (campaign.status === "completed" || campaign.status === "stopped") throw errors.closed(campaign.status);
   if (campaign.planVersionId === null) throw campaignErrors.noPlan(campaignId);
@@ -101,6 +102,17 @@ export const enroll = command(Enroll, async (ctx, { campaignId, audience, reenro
   if (campaign.status === "active") await startDrafts(ctx, campaignId);
   return { audience: contactIds.length, ...report };
 });
+
+/**
+ * One enroll per tenant at a time, so that no contact enters twice; and the campaign's row, so that it is not activated, stopped or
+ * completed between what is read of it here and the commit: whoever enters then would never be started, or never be sent anything.
+ */
+async function lockEntrance(ctx: TxContext, campaignId: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`enroll:${ctx.tenantId}`}, 0))`.execute(ctx.db);
+  await sql`select from marketing.campaigns where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} for no key update`.execute(
+    ctx.db,
+  );
+}
 
 const senderOf = (settings: unknown): string | null => {
   const id = (settings as { senderIdentityId?: unknown } | null)?.senderIdentityId;
@@ -151,7 +163,6 @@ async function insertEnrollments(ctx: TxContext, entering: Entering): Promise<Om
       select e.contact_id, e.id, e.campaign_id, e.status in ('draft', 'active', 'paused') as walking
       from contact_campaigns e join audience a on a.id = e.contact_id
       where e.tenant_id = ${ctx.tenantId} and e.channel = ${channel} and e.superseded_by is null
-      for update of e
     ), before as materialized (
       select e.contact_id, max(e.entry) as entries from contact_campaigns e join audience a on a.id = e.contact_id
       where e.tenant_id = ${ctx.tenantId} and e.campaign_id = ${campaignId} group by e.contact_id

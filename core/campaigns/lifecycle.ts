@@ -81,6 +81,10 @@ export const resume = command(ById, async (ctx, { id, reason }): Promise<Campaig
 
 /** For good. Everybody on the way is stopped, everything unsent is cancelled. */
 export const stop = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
+  // Enrollments before their campaign, as everybody who moves one locks them.
+  await sql`
+    select from contact_campaigns where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('draft', 'active', 'paused')
+    order by id for update`.execute(ctx.db);
   await move(ctx, id, "stopped", reason ?? "stopped");
   await sql`
     update scheduled_actions set status = 'cancelled', completed_at = ${ctx.now}

@@ -3,8 +3,9 @@
  * has moved its enrollment and one that did not is still due.
  */
 import { sql } from "kysely";
-import { backoffSeconds, type Context, type TxContext, transact, work } from "../kernel/index.ts";
-import { applyEvents, type EnrollmentEvent } from "./apply.ts";
+import { backoffSeconds, type Context, newId, type TxContext, transact, work } from "../kernel/index.ts";
+import { cancelUnsent } from "../messages/index.ts";
+import { applyEvents, campaignGates, type EnrollmentEvent } from "./apply.ts";
 import type { TimeoutName } from "./state.ts";
 
 /** Actions taken in one transaction. */
@@ -52,7 +53,10 @@ async function runBatch(ctx: TxContext, ids: readonly string[], limit: number): 
   return due.length;
 }
 
-/** Locks the enrollments first, as everybody does, then completes their due actions; what another worker holds is left to it. */
+/**
+ * Locks the enrollments and their campaigns first, as everybody does, then completes their due actions; what another worker holds is left
+ * to it. A pause waits for the campaign before it touches actions, so an action must not be held by somebody who still has to.
+ */
 async function takeDue(ctx: TxContext, ids: readonly string[], limit: number): Promise<Due[]> {
   const named = ids.length > 0 ? sql`and a.id = any(${ids as string[]})` : sql``;
   const { rows } = await sql<Due>`
@@ -61,11 +65,13 @@ async function takeDue(ctx: TxContext, ids: readonly string[], limit: number): P
       where a.tenant_id = ${ctx.tenantId} and a.status = 'pending' and a.run_at <= ${ctx.now} ${named}
       order by a.run_at, a.id limit ${limit}
     ), walkers as materialized (
-      select e.id from contact_campaigns e
+      select e.id, e.campaign_id from contact_campaigns e
       where e.tenant_id = ${ctx.tenantId} and e.id in (select contact_campaign_id from wanted) and e.status <> 'draft'
       order by e.id for update
-    )
-    select w.id from wanted w join walkers k on k.id = w.contact_campaign_id`.execute(ctx.db);
+    ), ${campaignGates(ctx, "walkers")}
+    select w.id from wanted w join walkers k on k.id = w.contact_campaign_id, (select count(*) from gates) g`.execute(
+    ctx.db,
+  );
   if (rows.length === 0) return [];
   const { rows: taken } = await sql<Due>`
     with due as materialized (
@@ -93,16 +99,34 @@ async function recordFailure(ctx: TxContext, ids: readonly string[], error: unkn
   if (!action) return;
   const attempts = action.attempts + 1;
   const over = attempts >= maxAttempts;
+  // The enrollment before its actions and messages, as everywhere.
+  if (over) await endInError(ctx, action.contact_campaign_id, reason);
   await sql`
     update scheduled_actions set status = ${over ? "failed" : "pending"}, attempts = ${attempts}, last_error = ${reason},
       run_at = ${ctx.now}::timestamptz + make_interval(secs => ${backoffSeconds(attempts, 1)}), completed_at = ${over ? ctx.now : null}
     where tenant_id = ${ctx.tenantId} and id = ${action.id}`.execute(ctx.db);
-  if (!over) return;
-  await ctx.db
-    .updateTable("contact_campaigns")
-    .set({ status: "error", exit_reason: reason, completed_at: ctx.now })
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("id", "=", action.contact_campaign_id)
-    .where("status", "in", ["active", "paused"])
-    .execute();
+}
+
+/** Without the engine, which may be what fails: its memory is told too, or the next event would bring the enrollment back. */
+async function endInError(ctx: TxContext, enrollmentId: string, reason: string): Promise<void> {
+  const { rows } = await sql`
+    with ended as (
+      update contact_campaigns e
+      set status = 'error', exit_reason = ${reason}, completed_at = ${ctx.now},
+          state = e.state || jsonb_build_object('status', 'error', 'exitReason', ${reason}::text)
+      from (select x.tenant_id, x.id, x.status from contact_campaigns x
+            where x.tenant_id = ${ctx.tenantId} and x.id = ${enrollmentId} and x.status in ('active', 'paused') for update) o
+      where e.tenant_id = o.tenant_id and e.id = o.id
+      returning e.id, e.campaign_id, o.status as from_status, e.current_node_id, e.correlation_id
+    )
+    insert into campaign_transitions (tenant_id, id, campaign_id, contact_campaign_id, from_status, to_status, from_node_id, to_node_id, reason,
+      triggered_by, correlation_id, created_at, updated_at)
+    select ${ctx.tenantId}, ${newId("transition", ctx.now)}, s.campaign_id, s.id, s.from_status, 'error', s.current_node_id, s.current_node_id,
+      ${reason}, ${`${ctx.actor.type}:${ctx.actor.id}`}, s.correlation_id, ${ctx.now}, ${ctx.now}
+    from ended s returning id`.execute(ctx.db);
+  if (rows.length === 0) return;
+  await sql`
+    update scheduled_actions set status = 'cancelled', completed_at = ${ctx.now}
+    where tenant_id = ${ctx.tenantId} and contact_campaign_id = ${enrollmentId} and status = 'pending'`.execute(ctx.db);
+  await cancelUnsent(ctx, [enrollmentId], reason);
 }

@@ -180,13 +180,19 @@ async function completeCampaigns(ctx: TxContext, changed: readonly Changed[]): P
 /** @returns the campaigns that are complete now. Also run on a schedule: two last contacts may arrive in two transactions at once. */
 export async function completeFinished(ctx: TxContext, campaignIds: readonly string[] | undefined): Promise<string[]> {
   const named = campaignIds ? sql`and c.campaign_id = any(${campaignIds as string[]})` : sql``;
+  const finished = sql`c.tenant_id = ${ctx.tenantId} and c.status = 'active' ${named} and not coalesce((c.settings ->> 'evergreen')::bool, false)
+    and exists (select from contact_campaigns e where e.tenant_id = c.tenant_id and e.campaign_id = c.campaign_id)
+    and not exists (select from contact_campaigns e where e.tenant_id = c.tenant_id and e.campaign_id = c.campaign_id
+                    and e.status in ('draft', 'active', 'paused'))`;
+  // Asked twice: `enroll` holds the row while it takes people in, and only a statement that begins under the lock sees them.
+  const { rows: candidates } = await sql`
+    select c.campaign_id from marketing.campaigns c where ${finished} order by c.campaign_id for no key update`.execute(
+    ctx.db,
+  );
+  if (candidates.length === 0) return [];
   const { rows } = await sql<{ campaign_id: string }>`
     with finished as (
-      update marketing.campaigns c set status = 'completed', ended_at = ${ctx.now}
-      where c.tenant_id = ${ctx.tenantId} and c.status = 'active' ${named} and not coalesce((c.settings ->> 'evergreen')::bool, false)
-        and exists (select from contact_campaigns e where e.tenant_id = c.tenant_id and e.campaign_id = c.campaign_id)
-        and not exists (select from contact_campaigns e where e.tenant_id = c.tenant_id and e.campaign_id = c.campaign_id
-                        and e.status in ('draft', 'active', 'paused'))
+      update marketing.campaigns c set status = 'completed', ended_at = ${ctx.now} where ${finished}
       returning c.campaign_id
     )
     insert into campaign_transitions (tenant_id, id, campaign_id, from_status, to_status, reason, triggered_by, correlation_id, created_at, updated_at)

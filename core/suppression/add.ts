@@ -157,6 +157,12 @@ export async function stopQueued(
   reason: "suppressed" | "dnc",
 ): Promise<Pick<Added, "stopped" | "inFlight">> {
   const wanted = sql`unnest(${targets.map((t) => t.channel)}::text[], ${targets.map((t) => t.address)}::text[]) as t(channel, address)`;
+  // Enrollments come before their messages, here as everywhere: who ends one cancels what it has queued.
+  await sql`
+    select from contact_campaigns where tenant_id = ${ctx.tenantId} and id in (
+      select m.contact_campaign_id from outbound_messages m join ${wanted} on m.channel = t.channel and m.suppression_key = t.address
+      where m.tenant_id = ${ctx.tenantId} and m.status in ('queued', 'held'))
+    order by id for update`.execute(ctx.db);
   const stopped = await sql<Stopped>`
     update outbound_messages m set status = 'suppressed', hold_reason = ${reason}, lease_until = null
     from ${wanted}

@@ -278,6 +278,15 @@ describe("a text", () => {
     expect(await ends(tenant.tenantId, addressOf(n))).toEqual({ ...end, sent: 1 });
   });
 
+  test("carries on the wire where its fate is to be reported, and which message that is", async () => {
+    const { id } = await system.message(tenant, addressOf(0));
+    const response = await fetch(`${system.simulator.url}/messages/${id}`);
+    const wire = (await response.json()) as Readonly<Record<string, unknown>>;
+    expect(wire).toMatchObject({ provider: "twilio", from: "+12025550100", to: addressOf(0), ourMessageId: id });
+    expect(wire["text"]).toBe("Ada here, Grace. Reply STOP to opt out.");
+    expect(wire["callbackUrl"]).toBe(`${tenant.sms.webhookUrl}?m=${id}`);
+  });
+
   test("is not sent without consent", async () => {
     const [id] = await people(system, tenant, [{ phone: "+12025550139" }]);
     await launch(tenant, oneText, [id ?? ""], "Without consent");

@@ -146,6 +146,38 @@ describe("a webhook", () => {
     expect(ends).toEqual(orders.map(() => end));
   });
 
+  test.each([
+    ["our id", (id: string) => ({ outrider_message_id: id })],
+    ["the Message-ID we gave it", (_: string, smtpId: string) => ({ "smtp-id": smtpId })],
+    ["nothing but the address", () => ({})],
+  ])("about a bounce long after delivery that names %s closes the address", async (_, naming) => {
+    const tenant = await system.tenant();
+    const address = "gone@mail.example";
+    const id = await sent(tenant, address);
+    const message = await fetch(`${system.simulator.url}/messages/${id}`);
+    const { headers } = (await message.json()) as { readonly headers: Readonly<Record<string, string>> };
+    await post(system.sendgridWebhook(tenant, [event("delivered", address, id, 0)]));
+    await system.advance(5 * 3600);
+    const { outrider_message_id, sg_message_id, ...bare } = event("bounce", address, id, 0, {
+      type: "bounce",
+      status: "5.1.1",
+      reason: "550 5.1.1 mailbox does not exist",
+    });
+    const notice: SendgridEvent = { ...bare, ...naming(id, headers["message-id"] ?? "") };
+    expect(await post(system.sendgridWebhook(tenant, [notice]))).toBe(200);
+    await system.settle();
+    expect(await system.message(tenant, address)).toMatchObject({ enrollment: "stopped", exit_reason: "bounced" });
+    const closed = await look(
+      system,
+      sql`select s.reason, c.status from communication_suppressions s
+          join contact_channels c on c.tenant_id = s.tenant_id and c.address = s.address
+          where s.tenant_id = ${tenant.tenantId}`,
+    );
+    expect(closed).toEqual([{ reason: "hard_bounce", status: "bounced" }]);
+    await system.advance(4 * 86_400);
+    expect(await system.messages(tenant)).toHaveLength(1);
+  });
+
   test("replayed by id or by time changes nothing, however often", async () => {
     const tenant = await system.tenant();
     const address = "replayed@mail.example";

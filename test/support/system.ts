@@ -182,7 +182,12 @@ function assemble(system: System, simulator: Simulator, database: TestDatabase, 
     const made = await makeTenant(local, simulator, name, organization);
     tenants.push(made);
     simulator.setEndpoints({
-      sendgrid: tenants.map(({ email }) => ({ webhookUrl: email.webhookUrl, apiKey: email.apiKey })),
+      // Answers arrive taken apart and whole, as an account may be set.
+      sendgrid: tenants.map(({ email }) => ({
+        webhookUrl: email.webhookUrl,
+        apiKey: email.apiKey,
+        inboundMode: "mixed" as const,
+      })),
       twilio: tenants.map(({ sms }) => ({
         webhookUrl: sms.webhookUrl,
         accountSid: sms.accountSid,

@@ -65,17 +65,18 @@ export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign
   return getCampaign(ctx, { id });
 });
 
-/** Goes on where it was: overdue actions and messages are due now, and pass every check again. */
+/** Goes on where it was: overdue actions and messages are due now, and pass every check again. Places under rate limits are kept. */
 export const resume = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
   await move(ctx, id, "active", reason ?? "resumed");
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);
-  const { rows } = await sql<{ id: string }>`
-    update outbound_messages set status = 'queued', hold_reason = null, run_at = ${ctx.now}
+  const { rows } = await sql<{ id: string; due: boolean }>`
+    update outbound_messages set status = 'queued', hold_reason = null, run_at = greatest(${ctx.now}::timestamptz, (decision ->> 'slot')::timestamptz)
     where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status = 'held' and hold_reason = 'campaign_not_active'
-    returning id`.execute(ctx.db);
-  if (rows.length > 0)
-    ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.slice(0, 10_000).map((row) => row.id) });
+    returning id, run_at <= ${ctx.now} as due`.execute(ctx.db);
+  const due = rows.filter((row) => row.due);
+  if (due.length > 0)
+    ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: due.slice(0, maxRung).map((row) => row.id) });
   return getCampaign(ctx, { id });
 });
 

@@ -128,10 +128,15 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
       update send_attempts a
       set outcome = r.outcome, provider_message_id = coalesce(a.provider_message_id, r.provider_message_id), code = r.code, reason = r.reason,
           finished_at = ${ctx.now}
-      from r where a.tenant_id = ${ctx.tenantId} and a.id = r.attempt_id and a.resolved_by is null
+      from r where a.tenant_id = ${ctx.tenantId} and a.id = r.attempt_id
+        and (a.resolved_by is null or r.outcome = 'accepted' and a.resolved_by <> 'webhook')
     )
     update outbound_messages m
-    set status = case when m.status in ('sending', 'ambiguous') then r.status else m.status end,
+    set status = case
+          when m.status in ('sending', 'ambiguous') then r.status
+          -- Given up on meanwhile (taken for absent, cancelled, aged), and the provider has it after all: it must never leave again.
+          when r.status = 'sent' and m.status in ('queued', 'held', 'cancelled', 'suppressed', 'expired', 'accepted_unknown') then 'sent'
+          else m.status end,
         hold_reason = r.hold_reason, last_error = r.error, lease_until = null,
         run_at = ${ctx.now}::timestamptz + make_interval(secs => r.wait),
         -- A call that was deferred or never begun costs no attempt.

@@ -19,7 +19,10 @@ export default defineConfig({
         extends: true,
         test: { name: "guard", include: ["test/guard/**/*.test.ts"], globalSetup: ["test/support/global-setup.ts"] },
       },
-      { extends: true, test: { name: "infra", include: ["test/infra/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 } },
+      {
+        extends: true,
+        test: { name: "infra", include: ["test/infra/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 120_000 },
+      },
     ],
   },
 });

@@ -45,6 +45,8 @@ export interface LocalHostOptions {
   readonly migrationUrl?: string | undefined;
   /** The address under which links in messages are reached. Default: where this host listens. */
   readonly publicUrl?: string | undefined;
+  /** Channels may name where their provider answers. Default true: the simulator does. */
+  readonly allowApiBaseUrl?: boolean;
   readonly log?: Log;
   /** Directory of the handler files. Default: `functions/`. */
   readonly functions?: string;
@@ -153,6 +155,7 @@ async function assemble(options: LocalHostOptions, opened: Stack): Promise<Local
     ...providerAdapters,
     publicUrl: options.publicUrl ?? url,
     signingKeys: [keys.derive("links")],
+    allowApiBaseUrl: options.allowApiBaseUrl ?? true,
     log,
   });
 

@@ -29,7 +29,7 @@ export const errors = {
     new DomainError("invalid", "plan.invalid", `plan: ${problems[0]?.message ?? "is not valid"}`, {
       fields: problems.map((problem) => ({
         path: problem.path === "" ? "plan" : `plan.${problem.path}`,
-        message: `${problem.nodeId === undefined ? "" : `node ${problem.nodeId}: `}${problem.message}`,
+        message: problem.message,
       })),
     }),
   illegal: (from: string, to: string) =>

@@ -15,6 +15,8 @@ export const Replay = z.union([
       from: z.coerce.date(),
       /** Received before. */
       to: z.coerce.date(),
+      /** Only those of one endpoint. */
+      channelConfigId: idOf("channelConfig").optional(),
     })
     .refine(({ from, to }) => from < to, { error: "expected from before to", path: ["from"] }),
 ]);
@@ -43,6 +45,9 @@ async function page(ctx: Context, selection: z.output<typeof Replay>, after: { a
       "ids" in selection
         ? rows.where("id", "in", selection.ids)
         : rows.where("received_at", ">=", selection.from).where("received_at", "<", selection.to);
+    if ("from" in selection && selection.channelConfigId !== undefined) {
+      rows = rows.where("channel_config_id", "=", selection.channelConfigId);
+    }
     if (after) {
       rows = rows.where((eb) =>
         eb.or([eb("received_at", ">", after.at), eb.and([eb("received_at", "=", after.at), eb("id", ">", after.id)])]),

@@ -1,4 +1,5 @@
 /** What a channel provider can do for us: take one message, tell what became of it, prove and explain its webhooks. */
+import type * as z from "zod";
 import type { Channel, EventType } from "../kernel/vocabulary.ts";
 
 /** Decrypted settings of one `channel_configs` row. Each adapter parses its own shape with zod. */
@@ -38,6 +39,8 @@ export type SendOutcome =
 
 export interface Sender {
   readonly provider: string;
+  /** The shape of its credentials, checked when a channel is stored and again when they are used. */
+  readonly credentials?: z.ZodType;
   /** Never throws for what a provider or network can do; resolves within `timeoutMs`. */
   send(credentials: Credentials, message: OutgoingMessage, timeoutMs: number, now: Date): Promise<SendOutcome>;
   /** Asks the provider whether it knows a message; only where its API can tell. */
@@ -112,5 +115,8 @@ export interface WebhookAdapter {
   /** Constant-time, over the raw bytes, against every active secret. Never throws. */
   verify(credentials: Credentials, request: WebhookRequest, now: Date): Verification;
   /** Never throws: a body that cannot be read at all is one problem with index -1. */
-  parse(request: Pick<WebhookRequest, "headers" | "body" | "url">, receivedAt: Date): ParsedDelivery | Promise<ParsedDelivery>;
+  parse(
+    request: Pick<WebhookRequest, "headers" | "body" | "url">,
+    receivedAt: Date,
+  ): ParsedDelivery | Promise<ParsedDelivery>;
 }

@@ -16,12 +16,13 @@ import {
   Page,
   paged,
   parseInput,
+  pathOf,
   providers,
   query,
   seal,
   transact,
 } from "../kernel/index.ts";
-import type { KeyService } from "../ports/index.ts";
+import type { KeyService, Sender } from "../ports/index.ts";
 import { sendChannels } from "./limits.ts";
 
 /** What this module needs of a host. */
@@ -29,6 +30,10 @@ export interface ChannelDeps {
   readonly keys: KeyService;
   /** Base of webhook addresses, without a trailing slash. */
   readonly publicUrl: string;
+  /** Adapters by provider, which know the shape of their credentials. */
+  readonly senders?: Readonly<Record<string, Sender>>;
+  /** Credentials may name the address of the provider's API: only where a simulator answers. Anywhere else it would let a tenant reach our network. */
+  readonly allowApiBaseUrl?: boolean;
 }
 
 export const channelConfigStatuses = ["active", "degraded", "disabled"] as const;
@@ -74,6 +79,27 @@ const errors = {
   notFound: (id: string) => new DomainError("not_found", "channel.not_found", `No channel ${id}.`),
 };
 
+/** @throws DomainError `channel.credentials_invalid` naming each field */
+function checkCredentials(deps: ChannelDeps, provider: string, credentials: Readonly<Record<string, unknown>>): void {
+  const fields =
+    deps.allowApiBaseUrl !== true && credentials["apiBaseUrl"] !== undefined
+      ? [
+          {
+            path: "credentials.apiBaseUrl",
+            value: credentials["apiBaseUrl"],
+            message: "cannot be set here; leave it away",
+          },
+        ]
+      : (deps.senders?.[provider]?.credentials?.safeParse(credentials).error?.issues ?? []).map((issue) => ({
+          path: pathOf(["credentials", ...issue.path]),
+          message: issue.message,
+        }));
+  const [first] = fields;
+  if (first) {
+    throw new DomainError("invalid", "channel.credentials_invalid", `${first.path}: ${first.message}`, { fields });
+  }
+}
+
 const columns = [
   "id",
   "channel",
@@ -103,6 +129,7 @@ const place = (tenantId: string, id: string) => ({ tenantId, row: id, column: "c
 export const createChannel = Object.assign(
   async (ctx: Context, deps: ChannelDeps, input: z.input<typeof CreateChannel>): Promise<ChannelConfig> => {
     const { credentials, settings, ...rest } = parseInput(CreateChannel, input);
+    checkCredentials(deps, rest.provider, credentials);
     const id = await transact(ctx, async (ctx) => newId("channelConfig", ctx.now));
     const api_credentials = await seal(deps.keys, JSON.stringify(credentials), place(ctx.tenantId, id));
     return transact(ctx, async (ctx) =>
@@ -130,6 +157,7 @@ export const createChannel = Object.assign(
 export const updateChannel = Object.assign(
   async (ctx: Context, deps: ChannelDeps, input: z.input<typeof UpdateChannel>): Promise<ChannelConfig> => {
     const { id, name, settings, credentials, status } = parseInput(UpdateChannel, input);
+    if (credentials) checkCredentials(deps, (await getChannel(ctx, deps, { id })).provider, credentials);
     const sealed = credentials && (await seal(deps.keys, JSON.stringify(credentials), place(ctx.tenantId, id)));
     const healed = status ?? (credentials ? "active" : undefined);
     return transact(ctx, async (ctx) => {

@@ -31,6 +31,8 @@ export interface Host {
   readonly publicUrl: string;
   /** Keys (32 bytes) of links that must open for years: the first signs, all verify. */
   readonly signingKeys: readonly [Uint8Array, ...Uint8Array[]];
+  /** A channel may name the address of its provider's API: true only where a simulator answers. */
+  readonly allowApiBaseUrl?: boolean;
   readonly log: Log;
   /**
    * A context of one tenant, acting as the system.

@@ -3,6 +3,7 @@
  * received e-mail.
  */
 import type { Sender, WebhookAdapter } from "../../ports/sender.ts";
+import { SendgridCredentials } from "./credentials.ts";
 import { parseEvents } from "./events.ts";
 import { isMultipart, parseInbound } from "./inbound.ts";
 import { send } from "./send.ts";
@@ -13,6 +14,7 @@ export { messageIdArgument } from "./send.ts";
 
 export const sendgrid: Sender & WebhookAdapter = {
   provider: "sendgrid",
+  credentials: SendgridCredentials,
   send,
   verify,
   parse: (request, receivedAt) =>

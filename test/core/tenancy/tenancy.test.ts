@@ -1,7 +1,9 @@
 /** Tenancy on real PostgreSQL, as the application's role: provisioning, keys, channels, senders, limits, settings. */
+
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
 import { memoryKeys } from "../../../core/providers/memory/index.ts";
+import { sendgrid } from "../../../core/providers/sendgrid/index.ts";
 import * as tenancy from "../../../core/tenancy/index.ts";
 import { isWellFormedKey, makeKey } from "../../../core/tenancy/token.ts";
 import { testDatabase } from "../../support/database.ts";
@@ -362,4 +364,18 @@ describe("limits, configuration, settings", () => {
     await tenancy.createActor(b, { name: "Kim", email: "kim@acme.example" });
     expect((await tenancy.listActors(b, {})).data.map(({ name }) => name)).toEqual(["test", "Kim"]);
   });
+});
+it("refuses credentials of another shape, and an API address that a tenant could point at our network", async () => {
+  const real = { ...deps, senders: { sendgrid } };
+  await expect(
+    tenancy.createChannel(a, real, { ...input, provider: "sendgrid", credentials: { apiKey: "two words" } }),
+  ).rejects.toMatchObject({ code: "channel.credentials_invalid", fields: [{ path: "credentials.apiKey" }] });
+  const inside = { apiKey: "SG.x", apiBaseUrl: "http://169.254.169.254" };
+  await expect(
+    tenancy.createChannel(a, real, { ...input, provider: "sendgrid", credentials: inside }),
+  ).rejects.toMatchObject({ code: "channel.credentials_invalid", fields: [{ path: "credentials.apiBaseUrl" }] });
+  const simulated = { ...real, allowApiBaseUrl: true };
+  await expect(
+    tenancy.createChannel(a, simulated, { ...input, provider: "sendgrid", credentials: inside }),
+  ).resolves.toMatchObject({ provider: "sendgrid" });
 });

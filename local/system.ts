@@ -57,7 +57,7 @@ export async function startSystem({ simulator: simulated = true, at, ...options 
     }
   }
 
-  const local = await startHost({ ...options, prepare });
+  const local = await startHost({ ...options, allowApiBaseUrl: simulated, prepare });
   const { simulator, provisioned } = await prepared.promise;
   async function setClock(to: Date): Promise<void> {
     await local.setClock(to);

@@ -173,6 +173,22 @@ describe("channels", () => {
     credentials: { apiKey: "SG.very-secret" },
   } as const;
 
+  test("refuses credentials of another shape, and an API address that a tenant could point at our network", async () => {
+    const a = await newTenant(database);
+    const real = { ...deps, senders: { sendgrid } };
+    await expect(
+      tenancy.createChannel(a, real, { ...input, provider: "sendgrid", credentials: { apiKey: "two words" } }),
+    ).rejects.toMatchObject({ code: "channel.credentials_invalid", fields: [{ path: "credentials.apiKey" }] });
+    const inside = { apiKey: "SG.x", apiBaseUrl: "http://169.254.169.254" };
+    await expect(
+      tenancy.createChannel(a, real, { ...input, provider: "sendgrid", credentials: inside }),
+    ).rejects.toMatchObject({ code: "channel.credentials_invalid", fields: [{ path: "credentials.apiBaseUrl" }] });
+    const simulated = { ...real, allowApiBaseUrl: true };
+    await expect(
+      tenancy.createChannel(a, simulated, { ...input, provider: "sendgrid", credentials: inside }),
+    ).resolves.toMatchObject({ provider: "sendgrid" });
+  });
+
   test("credentials are stored sealed, never answered, and open again for their own row only", async () => {
     const a = await newTenant(database);
     const made = await tenancy.createChannel(a, deps, input);
@@ -364,18 +380,4 @@ describe("limits, configuration, settings", () => {
     await tenancy.createActor(b, { name: "Kim", email: "kim@acme.example" });
     expect((await tenancy.listActors(b, {})).data.map(({ name }) => name)).toEqual(["test", "Kim"]);
   });
-});
-it("refuses credentials of another shape, and an API address that a tenant could point at our network", async () => {
-  const real = { ...deps, senders: { sendgrid } };
-  await expect(
-    tenancy.createChannel(a, real, { ...input, provider: "sendgrid", credentials: { apiKey: "two words" } }),
-  ).rejects.toMatchObject({ code: "channel.credentials_invalid", fields: [{ path: "credentials.apiKey" }] });
-  const inside = { apiKey: "SG.x", apiBaseUrl: "http://169.254.169.254" };
-  await expect(
-    tenancy.createChannel(a, real, { ...input, provider: "sendgrid", credentials: inside }),
-  ).rejects.toMatchObject({ code: "channel.credentials_invalid", fields: [{ path: "credentials.apiBaseUrl" }] });
-  const simulated = { ...real, allowApiBaseUrl: true };
-  await expect(
-    tenancy.createChannel(a, simulated, { ...input, provider: "sendgrid", credentials: inside }),
-  ).resolves.toMatchObject({ provider: "sendgrid" });
 });

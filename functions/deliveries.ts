@@ -4,5 +4,7 @@ import { type Host, lazily } from "./lib/runtime.ts";
 import { consumer } from "./lib/sqs.ts";
 
 export const define = (host: Host) =>
-  consumer(host, "deliveries", (ctx, ids) => applyDeliveries(ctx, { blobs: host.blobs, webhooks: host.webhooks }, ids));
+  consumer(host, "deliveries", (ctx, ids, limits) =>
+    applyDeliveries(ctx, { blobs: host.blobs, webhooks: host.webhooks }, ids, limits.remainingMs),
+  );
 export const handler = lazily(define);

@@ -33,6 +33,8 @@ export interface ApplyReport {
 
 /** One claim: what a worker can parse and apply within its lease. */
 const maxClaim = 100;
+/** Below this an invocation does not begin another claim: what it has taken and cannot finish would wait for its lease to run out. */
+const minimumRemainingMs = 10_000;
 /** Events in one transaction: more would hold too many address locks at once. */
 const maxEvents = 1_000;
 /** A delivery that fails for a reason that may pass is tried this often before it is set aside. */
@@ -61,8 +63,32 @@ interface Job extends Read {
   readonly claimed: Claimed;
 }
 
-/** @param ids those a bell named; empty: whatever is due, up to 100 */
-export async function applyDeliveries(ctx: Context, deps: DeliveryDeps, ids: readonly string[]): Promise<ApplyReport> {
+/**
+ * Applies what is due, claim after claim while time remains. What is left over is still due: the sweep rings for it.
+ * @param ids those that bells named, any number; empty: whatever is due
+ * @param remainingMs how long the invocation may still run
+ */
+export async function applyDeliveries(
+  ctx: Context,
+  deps: DeliveryDeps,
+  ids: readonly string[],
+  remainingMs: () => number = () => Number.POSITIVE_INFINITY,
+): Promise<ApplyReport> {
+  let total: ApplyReport = { claimed: 0, completed: 0, failed: 0, newEvents: 0, newInbound: 0 };
+  for (let from = 0; from === 0 || from < ids.length || ids.length === 0; from += maxClaim) {
+    if (remainingMs() < minimumRemainingMs) break;
+    const done = await applyClaim(ctx, deps, ids.slice(from, from + maxClaim));
+    total = {
+      claimed: total.claimed + done.claimed,
+      failed: total.failed + done.failed,
+      ...sum(total, done),
+    };
+    if (ids.length === 0 && done.claimed < maxClaim) break;
+  }
+  return total;
+}
+
+async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string[]): Promise<ApplyReport> {
   const { claimed, rows } = await transact(ctx, async (ctx) => {
     const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim });
     return {

@@ -71,13 +71,15 @@ export async function takeEffect(ctx: TxContext, batch: Batch): Promise<Effects>
   const answers = heard.flatMap(asFact);
 
   const entries = [...entriesOf(about, await sentTo(ctx, about)), ...conversations.optOutsOf(heard)];
-  const { stopped, walking } = await close(ctx, entries, heard, about);
-
+  const targets = addressesOf(entries, heard, about);
+  await suppression.lockAddresses(ctx, targets);
+  const walking = entries.length === 0 ? [] : await walkingTo(ctx, targets);
   const messageIds = [...new Set([...about, ...answers].flatMap(({ messageId }) => messageId ?? []))];
   await lockEnrollments(ctx, messageIds, [
     ...walking.map((one) => one.enrollmentId),
     ...heard.flatMap((one) => one.origin.enrollmentId ?? []),
   ]);
+  const stopped = await close(ctx, entries, heard, about);
   const before = await lockMessages(ctx, messageIds);
   const judged = judge([...matched, ...answers], before);
   const all = [...judged, ...judge(corrected, before)];
@@ -162,13 +164,12 @@ async function sentTo(ctx: TxContext, facts: readonly Matched[]): Promise<Readon
   return new Map(rows.map((row) => [row.id, row.to_address]));
 }
 
-/** Consent and dead mailboxes, under the locks of all addresses concerned. */
-async function close(
-  ctx: TxContext,
+/** The addresses whose consent these words and facts may change. */
+function addressesOf(
   entries: readonly suppression.Entry[],
   heard: readonly conversations.Heard[],
   facts: readonly Matched[],
-) {
+): suppression.Target[] {
   const named = [
     ...entries,
     ...heard
@@ -180,11 +181,19 @@ async function close(
         : [],
     ),
   ];
-  const targets = named.flatMap(({ channel, address }) => {
+  return named.flatMap(({ channel, address }) => {
     const key = suppression.suppressionKey(channel, address);
     return key === null ? [] : [{ channel, address: key }];
   });
-  await suppression.lockAddresses(ctx, targets);
+}
+
+/** Consent and dead mailboxes, under the locks of all addresses and enrollments concerned. @returns the messages it put an end to */
+async function close(
+  ctx: TxContext,
+  entries: readonly suppression.Entry[],
+  heard: readonly conversations.Heard[],
+  facts: readonly Matched[],
+): Promise<ReadonlySet<string>> {
   const stopped = new Set<string>();
   for (let from = 0; from < entries.length; from += maxEntries) {
     const added = await suppression.addMany(ctx, { entries: entries.slice(from, from + maxEntries) });
@@ -201,7 +210,7 @@ async function close(
       evidence,
     });
   }
-  return { stopped, walking: entries.length === 0 ? [] : await walkingTo(ctx, targets) };
+  return stopped;
 }
 
 /** A tenant may decide that STOP by text speaks for the whole organization (`settings.stopMeansDoNotCall`). */

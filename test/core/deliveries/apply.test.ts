@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { sql } from "kysely";
 import { beforeAll, describe, expect, it } from "vitest";
-import { getDelivery, listDeliveries, replayDeliveries } from "../../../core/deliveries/index.ts";
+import { applyDeliveries, getDelivery, listDeliveries, replayDeliveries } from "../../../core/deliveries/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
 import { advance, setClock } from "../../support/tenant.ts";
@@ -333,6 +333,21 @@ it("the same batch on eight connections has one effect and no deadlock", async (
   expect(await eventsOf(database, tenant)).toHaveLength(facts.length);
   expect(await suppressionsOf(database, tenant)).toHaveLength(7);
   expect((await messagesOf(database, tenant)).filter((message) => message.status === "complained")).toHaveLength(7);
+});
+
+it("more deliveries than one claim takes are applied by the call that was rung for them, as long as it has time", async () => {
+  await setClock(database, monday);
+  const tenant = await readyTenant(database);
+  const dropped = (n: number) =>
+    events([mailEvent(null, "dropped", 0, { email: `d${n}@example.com`, reason: "Invalid" })]);
+  const ids = await archive(
+    tenant,
+    "sendgrid",
+    Array.from({ length: 350 }, (_, n) => dropped(n)),
+  );
+  expect(await applyDeliveries(tenant, deps, ids.slice(0, 250))).toMatchObject({ claimed: 250, completed: 250 });
+  expect(await applyDeliveries(tenant, deps, [], () => 0)).toMatchObject({ claimed: 0 });
+  expect(await applyDeliveries(tenant, deps, [])).toMatchObject({ claimed: 100, completed: 100 });
 });
 
 it("a body in object storage is fetched, and waited for while it cannot be", async () => {

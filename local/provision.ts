@@ -10,9 +10,13 @@ import {
   authenticate,
   createApiKey,
   createChannel,
+  createSender,
   listChannels,
+  listSenders,
   provision as makeTenant,
+  markSenderVerified,
   updateChannel,
+  updateTenantSettings,
 } from "../core/tenancy/index.ts";
 import type { LocalAccess } from "./access.ts";
 import type { LocalHost } from "./host.ts";
@@ -23,6 +27,8 @@ type Channels = LocalAccess["channels"];
 
 interface ChannelPlan {
   readonly channel: "email" | "sms";
+  /** Where answers go, and which number texts come from. */
+  readonly settings: Readonly<Record<string, string>>;
   readonly credentials: Readonly<Record<string, unknown>>;
   /** For local.json: what signs webhooks as this provider. */
   readonly signing: Readonly<Record<string, unknown>>;
@@ -47,11 +53,13 @@ async function plans(home: string, simulator: Simulator, known: Channels): Promi
   return {
     sendgrid: {
       channel: "email",
+      settings: { inboundDomain: "reply.outrider.example" },
       credentials: { apiKey, apiBaseUrl: simulator.url, eventWebhookPublicKeys: [publicKey] },
       signing: { scheme: "ecdsa-p256-sha256", publicKey, privateKey, apiKey },
     },
     twilio: {
       channel: "sms",
+      settings: { from: "+12025550100" },
       credentials: { accountSid, authTokens: [authToken], apiBaseUrl: simulator.url },
       signing: { scheme: "hmac-sha1", accountSid, authToken },
     },
@@ -63,7 +71,7 @@ async function connectChannels(ctx: Context, { host, home }: LocalHost, simulato
   const wanted = await plans(home, simulator, known);
   const { data } = await listChannels(ctx, host, {});
   const channels: Channels = {};
-  for (const [provider, { channel, credentials, signing }] of Object.entries(wanted)) {
+  for (const [provider, { channel, settings, credentials, signing }] of Object.entries(wanted)) {
     const existing = data.find((one) => one.provider === provider && one.channel === channel);
     // The simulator's address changes with every start, and it is part of the credentials.
     const { id, webhookUrl } = existing
@@ -72,6 +80,7 @@ async function connectChannels(ctx: Context, { host, home }: LocalHost, simulato
           channel,
           provider: provider as "sendgrid" | "twilio",
           name: "Simulator",
+          settings,
           credentials,
         });
     channels[provider] = { id, webhookUrl, signing };
@@ -86,6 +95,23 @@ async function connectChannels(ctx: Context, { host, home }: LocalHost, simulato
     },
   });
   return channels;
+}
+
+/** What a tenant needs before its first message may leave, so that a first campaign can be sent at once. All of it at reserved domains. */
+async function makeReady(ctx: Context, sendgrid: string): Promise<void> {
+  await updateTenantSettings(ctx, {
+    companyName: "Outrider Demo",
+    postalAddress: "Outrider Demo, 1 Main Street, Springfield, IL 62701, USA",
+    defaultCountry: "US",
+    timeZone: "America/New_York",
+  });
+  const sender = await createSender(ctx, {
+    fromEmail: "ada@outrider.example",
+    fromName: "Ada at Outrider",
+    channelConfigId: sendgrid,
+  });
+  // The first verified sender is the default one.
+  await markSenderVerified(ctx, { id: sender.id });
 }
 
 /**
@@ -110,5 +136,7 @@ export async function provision(
   const valid = kept && (await authenticate(host.db, kept.apiKey)) ? kept.apiKey : undefined;
   const apiKey = made.apiKey ?? valid ?? (await createApiKey(ctx, { name: "local", scopes: ["*"] })).apiKey;
   const channels = simulator ? await connectChannels(ctx, local, simulator, kept?.channels ?? {}) : {};
+  const sendgrid = channels["sendgrid"];
+  if (sendgrid && (await listSenders(ctx, { limit: 1 })).data.length === 0) await makeReady(ctx, sendgrid.id);
   return { organizationId, tenantId, apiKey, channels };
 }

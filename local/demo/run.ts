@@ -87,7 +87,7 @@ async function play(system: System, events: DemoEvents): Promise<DemoReport> {
   const ctx: Context = host.contextFor(system.access.tenantId, "demo");
   await makePartitions(host.db);
   simulator.setBehaviour({ seed: script.seed, rates, gridSeconds: script.gridSeconds });
-  await prepareTenant(system, ctx);
+  await prepareTenant(ctx);
 
   events.onStage("Importing the S&P 500 with generated people");
   const imported = await importList(system, ctx, events.onImport);

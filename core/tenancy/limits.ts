@@ -13,12 +13,15 @@ export const RateLimitInput = z
   .object({
     scope: z.enum(rateLimitScopes),
     /** A sender's or channel's id, a recipient's domain, `*` for each domain by itself; empty for the tenant. */
-    scopeId: z.string().trim().toLowerCase().max(255).default(""),
+    scopeId: z.string().trim().max(255).default(""),
     channel: z.enum(sendChannels),
     maxCount: z.number().int().min(1).max(2_147_483_647),
-    windowSeconds: z.number().int().min(1).max(2_592_000),
+    /** What waits for a window is woken once a minute (`schedules.sweep`): of a shorter one most would pass unused. */
+    windowSeconds: z.number().int().min(60).max(2_592_000),
     enabled: z.boolean().default(true),
   })
+  // Ids are upper-case, domains are not.
+  .overwrite((limit) => (limit.scope === "domain" ? { ...limit, scopeId: limit.scopeId.toLowerCase() } : limit))
   .superRefine((limit, context) => {
     if ((limit.scope === "tenant") !== (limit.scopeId === "")) {
       const message =

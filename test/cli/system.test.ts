@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { leaves } from "../../cli/docs.ts";
 import { createProgram } from "../../cli/program.ts";
@@ -17,6 +18,9 @@ const home = mkdtempSync(path.join(os.tmpdir(), "outrider-cli-"));
 let system: System;
 beforeAll(async () => {
   system = await startSystem({ home, databaseUrl: database.ownerUrl, durable: false });
+  // The verbs make the tenant ready themselves: until then, what it would send is held.
+  await sql`delete from email_sender_identities`.execute(database.owner);
+  await sql`update tenants set settings = '{}'`.execute(database.owner);
 });
 afterAll(async () => {
   await system.stop();

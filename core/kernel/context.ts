@@ -43,7 +43,7 @@ const isTx = (ctx: Context): ctx is TxContext => ctx.db.isTransaction;
 const collisions = new Set(["40001", "40P01"]);
 const maxTries = 5;
 
-const isCollision = (error: unknown): boolean =>
+export const isCollision = (error: unknown): boolean =>
   error instanceof Error && "code" in error && collisions.has(String(error.code));
 
 /**

@@ -3,13 +3,13 @@
  * hold: no call without a committed attempt row, no call that begins late, no result without the generation it was claimed under, no
  * second call while the end of the first is unknown.
  */
-import { type Context, reach, transact } from "../kernel/index.ts";
+import { type Context, isCollision, reach, transact } from "../kernel/index.ts";
 import type { Credentials, KeyService, OutgoingMessage, Sender, SendOutcome } from "../ports/index.ts";
 import { openCredentials } from "../tenancy/index.ts";
 import { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs } from "./claim.ts";
 import type { ChannelRow } from "./facts.ts";
 import type { CampaignPort } from "./ports.ts";
-import { type CallResult, storeResults } from "./results.ts";
+import { type CallResult, postpone, storeResults } from "./results.ts";
 
 /** Addresses whose calls run at the same time in one batch. */
 const parallelCalls = 32;
@@ -49,29 +49,83 @@ export async function deliver(
   remainingMs: () => number,
 ): Promise<DeliverReport> {
   const total = { accepted: 0, rejected: 0, deferred: 0, ambiguous: 0, held: 0, ended: 0 };
+  const hasTime = () => remainingMs() >= minimumRemainingMs;
   for (let from = 0; ; from += batchSize) {
     // What is left over is still due: the sweep rings for it.
-    if (remainingMs() < minimumRemainingMs) break;
+    if (!hasTime()) break;
     const batch = ids.length === 0 ? undefined : ids.slice(from, from + batchSize);
     if (batch?.length === 0) break;
-    const { claimed, held, ended, now } = await transact(ctx, async (ctx) => {
-      const result = await claimDue(ctx, batch, { ...deps, limit: batchSize, specsOf: deps.campaigns.specsOf });
-      await deps.campaigns.tell(ctx, result.ended);
-      return { ...result, now: ctx.now };
-    });
-    const committedAt = deps.monotonicMs();
-    reach("send.claimed");
-    total.held += held;
-    total.ended += ended.length;
-    if (claimed.length > 0) {
-      const results = await callAll(ctx, deps, claimed, { committedAt, now });
-      await storeResults(ctx, deps.campaigns, results);
-      reach("send.stored");
-      for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
-    }
-    if (batch === undefined && claimed.length + held + ended.length < batchSize) break;
+    const taken = await deliverBatch(ctx, deps, batch, total, hasTime);
+    if (batch === undefined && taken < batchSize) break;
   }
   return total;
+}
+
+type Counts = { -readonly [K in keyof DeliverReport]: DeliverReport[K] };
+
+/** @returns how many messages were looked at */
+async function deliverBatch(
+  ctx: Context,
+  deps: DeliverDeps,
+  batch: readonly string[] | undefined,
+  total: Counts,
+  hasTime: () => boolean,
+): Promise<number> {
+  const claim = await transact(ctx, async (ctx) => {
+    const result = await claimDue(ctx, batch, { ...deps, limit: batchSize, specsOf: deps.campaigns.specsOf });
+    await deps.campaigns.tell(ctx, result.ended);
+    return { ...result, now: ctx.now };
+  }).catch((error: unknown) => ({ error }));
+  if ("error" in claim) return deliverAlone(ctx, deps, batch, total, hasTime, claim.error);
+  const { claimed, held, ended, now } = claim;
+  const committedAt = deps.monotonicMs();
+  reach("send.claimed");
+  total.held += held;
+  total.ended += ended.length;
+  if (claimed.length > 0) {
+    const results = await callAll(ctx, deps, claimed, { committedAt, now });
+    for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
+    await storeAll(ctx, deps.campaigns, results);
+    reach("send.stored");
+  }
+  return claimed.length + held + ended.length;
+}
+
+/** One message that cannot be claimed must not keep its neighbours: alone each shows which one it is, and that one waits with its reason. */
+async function deliverAlone(
+  ctx: Context,
+  deps: DeliverDeps,
+  batch: readonly string[] | undefined,
+  total: Counts,
+  hasTime: () => boolean,
+  error: unknown,
+): Promise<number> {
+  const [only, ...more] = batch ?? [];
+  if (only === undefined || isCollision(error)) throw error;
+  if (more.length > 0) {
+    let taken = 0;
+    for (const id of [only, ...more]) if (hasTime()) taken += await deliverBatch(ctx, deps, [id], total, hasTime);
+    return taken;
+  }
+  await transact(ctx, (ctx) => postpone(ctx, only, error));
+  total.held++;
+  return 1;
+}
+
+/** An answer that cannot be stored is lost, and its message ambiguous: more than this in a row is the database's fault, not theirs. */
+const maxUnstored = 3;
+
+/** Together; if that fails, each alone, so that one enrollment that cannot be moved costs its own message and no other. */
+async function storeAll(ctx: Context, campaigns: CampaignPort, results: readonly CallResult[]): Promise<void> {
+  const together = await storeResults(ctx, campaigns, results).catch((error: unknown) => ({ error }));
+  if (together === undefined) return;
+  const failures: unknown[] = [];
+  for (const result of results.length > 1 ? results : []) {
+    await storeResults(ctx, campaigns, [result]).catch((error: unknown) => failures.push(error));
+    if (failures.length >= maxUnstored) break;
+  }
+  // The bell comes back; by then the lease has run out and the message is looked into.
+  if (results.length === 1 || failures.length > 0) throw failures[0] ?? together.error;
 }
 
 interface ClaimMoment {

@@ -101,11 +101,14 @@ async function ask(ctx: Context, deps: ReconcileDeps, one: Open): Promise<Answer
     sealedCredentials: one.account.api_credentials,
   }).catch(() => null);
   if (credentials === null) return null;
-  const answer = await sender.lookup(
-    credentials,
-    { messageId: one.id, to: one.to_address, from: one.from, attemptedAt: one.started_at },
-    lookupTimeoutMs,
-  );
+  const answer = await sender
+    .lookup(
+      credentials,
+      { messageId: one.id, to: one.to_address, from: one.from, attemptedAt: one.started_at },
+      lookupTimeoutMs,
+    )
+    // An adapter does not throw; if it does, nothing is known, and the next message is asked about all the same.
+    .catch(() => ({ kind: "unknown" as const }));
   return answer.kind === "unknown" ? null : answer.kind === "found" ? answer : { kind: "absent" };
 }
 

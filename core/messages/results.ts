@@ -5,10 +5,11 @@
  * attempt row and nothing else. A webhook that was faster than the call's answer is never moved back.
  */
 import { sql } from "kysely";
-import { backoffSeconds, type Context, type TxContext, transact } from "../kernel/index.ts";
+import { backoffSeconds, type Context, DomainError, type TxContext, transact } from "../kernel/index.ts";
 import type { SendOutcome } from "../ports/index.ts";
 import * as suppression from "../suppression/index.ts";
 import type { ClaimedMessage } from "./claim.ts";
+import { recheckSeconds } from "./gate.ts";
 import type { CampaignPort, EnrollmentNews } from "./ports.ts";
 
 /** `abandoned`: the call did not begin, because it would have begun late. */
@@ -74,6 +75,18 @@ export async function storeResults(
     );
     await campaigns.tellStopped(ctx, stopped);
   });
+}
+
+/** A message that could not even be looked at: held with the reason, looked at again like any other hold, expired in the end. */
+export async function postpone(ctx: TxContext, messageId: string, error: unknown): Promise<void> {
+  const reason =
+    error instanceof DomainError ? error.message : "the message cannot be prepared for a reason inside the system";
+  await sql`
+    update outbound_messages set status = 'held', hold_reason = 'render_failed', last_error = ${reason},
+      run_at = ${ctx.now}::timestamptz + make_interval(secs => ${recheckSeconds})
+    where tenant_id = ${ctx.tenantId} and id = ${messageId} and status in ('queued', 'held') and run_at <= ${ctx.now}`.execute(
+    ctx.db,
+  );
 }
 
 /** The provider knows an opt-out that we do not: address locks come first, as everywhere. */
@@ -153,17 +166,18 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
 
 /** Credentials that a provider refuses stop the account, not only the message: everything on it is held until somebody looks. */
 async function degradeAccounts(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
-  for (const { message, outcome } of results) {
-    if (outcome.kind !== "rejected" || outcome.failure !== "account") continue;
-    await ctx.db
-      .updateTable("channel_configs")
-      .set({ status: "degraded", status_reason: `${outcome.code}: ${outcome.reason}` })
-      .where("tenant_id", "=", ctx.tenantId)
-      .where("id", "=", message.account.id)
-      .where("status", "=", "active")
-      .execute();
-    return;
-  }
+  const refused = new Map(
+    results.flatMap(({ message, outcome }): [string, string][] =>
+      outcome.kind === "rejected" && outcome.failure === "account"
+        ? [[message.account.id, `${outcome.code}: ${outcome.reason}`]]
+        : [],
+    ),
+  );
+  if (refused.size === 0) return;
+  await sql`
+    update channel_configs c set status = 'degraded', status_reason = r.reason
+    from unnest(${[...refused.keys()]}::text[], ${[...refused.values()]}::text[]) as r(id, reason)
+    where c.tenant_id = ${ctx.tenantId} and c.id = r.id and c.status = 'active'`.execute(ctx.db);
 }
 
 async function markAddresses(ctx: TxContext, results: readonly CallResult[]): Promise<void> {

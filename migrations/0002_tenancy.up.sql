@@ -19,7 +19,8 @@ create table tenants (
   status          text not null default 'active' check (status in ('active', 'suspended')),
   suspended_at    timestamptz,
   created_at      timestamptz not null default app_now(),
-  updated_at      timestamptz not null default app_now()
+  updated_at      timestamptz not null default app_now(),
+  unique (id, organization_id)
 );
 select protect('tenants', 'select, update', 'id', 'app.tenant_id');
 

@@ -26,7 +26,7 @@ create index idx_company_industry on company.master (tenant_id, industry);
 select protect('company.master', 'select');
 
 create table company.history (
-  tenant_id      text not null references tenants (id) on delete cascade,
+  tenant_id      text not null,
   history_id     text not null default new_id('chist') check (starts_with(history_id, 'chist_')),
   company_id     text not null,
   changed_fields jsonb not null,
@@ -84,7 +84,7 @@ create index idx_contacts_status on people.master (tenant_id, status);
 select protect('people.master', 'select');
 
 create table people.history (
-  tenant_id      text not null references tenants (id) on delete cascade,
+  tenant_id      text not null,
   history_id     text not null default new_id('phist') check (starts_with(history_id, 'phist_')),
   person_id      text not null,
   changed_fields jsonb not null,

@@ -2,9 +2,9 @@
 -- attached to a lead, contact_channels their addresses. Changes of a lead write their own audit rows.
 
 create table leads (
-  tenant_id                 text not null references tenants (id) on delete cascade,
+  tenant_id                 text not null,
   id                        text not null default new_id('lead') check (starts_with(id, 'lead_')),
-  organization_id           text not null references organizations (id),
+  organization_id           text not null,
   user_id                   text,
   sector_id                 text,
   -- how it came in; never changes
@@ -62,6 +62,8 @@ create table leads (
   updated_at                timestamptz not null default app_now(),
   deleted_at                timestamptz,
   primary key (tenant_id, id),
+  -- The organization is the tenant's own: one look-up that says both.
+  foreign key (tenant_id, organization_id) references tenants (id, organization_id) on delete cascade,
   foreign key (tenant_id, user_id) references actors (tenant_id, id) on delete set null (user_id),
   foreign key (tenant_id, company_id) references company.master (tenant_id, id) on delete set null (company_id),
   foreign key (tenant_id, person_id) references people.master (tenant_id, id) on delete set null (person_id)
@@ -85,7 +87,7 @@ select protect('leads', 'select, insert, update');
 alter trigger touch_updated_at on leads rename to trigger_leads_updated_at;
 
 create table contacts (
-  tenant_id             text not null references tenants (id) on delete cascade,
+  tenant_id             text not null,
   id                    text not null default new_id('contact') check (starts_with(id, 'contact_')),
   lead_id               text not null,
   person_id             text,
@@ -121,7 +123,7 @@ create unique index contacts_person_unique on contacts (tenant_id, lead_id, pers
 select protect('contacts', 'select, insert, update');
 
 create table contact_channels (
-  tenant_id   text not null references tenants (id) on delete cascade,
+  tenant_id   text not null,
   id          text not null default new_id('chn') check (starts_with(id, 'chn_')),
   contact_id  text not null,
   channel     text not null check (channel in ('email', 'sms', 'whatsapp', 'messenger', 'instagram', 'call', 'linkedin')),
@@ -140,7 +142,7 @@ create index contact_channels_address_idx on contact_channels (tenant_id, channe
 select protect('contact_channels', 'select, insert, update');
 
 create table lead_audit_log (
-  tenant_id  text not null references tenants (id) on delete cascade,
+  tenant_id  text not null,
   id         text not null default new_id('lal') check (starts_with(id, 'lal_')),
   lead_id    text not null,
   field_name text not null,
@@ -155,7 +157,7 @@ create index lead_audit_log_lead_idx on lead_audit_log (tenant_id, lead_id, chan
 select protect('lead_audit_log', 'select');
 
 create table lead_status_history (
-  tenant_id    text not null references tenants (id) on delete cascade,
+  tenant_id    text not null,
   id           text not null default new_id('lsh') check (starts_with(id, 'lsh_')),
   lead_id      text not null,
   from_status  text,
@@ -171,7 +173,7 @@ create index lead_status_history_changed_idx on lead_status_history (tenant_id, 
 select protect('lead_status_history', 'select');
 
 create table lead_score_history (
-  tenant_id     text not null references tenants (id) on delete cascade,
+  tenant_id     text not null,
   id            text not null default new_id('lsc') check (starts_with(id, 'lsc_')),
   lead_id       text not null,
   score         integer not null check (score between 0 and 100),

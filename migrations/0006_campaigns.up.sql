@@ -239,7 +239,7 @@ create table campaign_simulations (
 select protect('campaign_simulations', 'select, insert');
 
 create table simulated_sends (
-  tenant_id     text not null references tenants (id) on delete cascade,
+  tenant_id     text not null,
   simulation_id text not null,
   ordinal       integer not null,
   contact_id    text not null,

@@ -73,7 +73,7 @@ create index attempt_logs_lead_idx on outbound_messages (tenant_id, lead_id);
 select protect('outbound_messages', 'select, insert, update');
 
 create table send_attempts (
-  tenant_id           text not null references tenants (id) on delete cascade,
+  tenant_id           text not null,
   id                  text not null default new_id('att') check (starts_with(id, 'att_')),
   message_id          text not null,
   generation          int not null,
@@ -244,7 +244,7 @@ select protect('send_rate_limits', 'select, insert, update');
 
 -- How much of a window is used. `key` tells apart what one limit counts separately (each domain of scope domain, *).
 create table send_rate_windows (
-  tenant_id    text not null references tenants (id) on delete cascade,
+  tenant_id    text not null,
   limit_id     text not null,
   key          text not null,
   window_start timestamptz not null,

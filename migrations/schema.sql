@@ -66,7 +66,6 @@ table company.history owner outrider_owner (
   changed_at timestamp with time zone not null default app_now()
   constraint history_pkey PRIMARY KEY (tenant_id, history_id)
   constraint history_tenant_id_company_id_fkey FOREIGN KEY (tenant_id, company_id) REFERENCES company.master(tenant_id, id) ON DELETE CASCADE
-  constraint history_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint history_history_id_check CHECK (starts_with(history_id, 'chist_'::text))
 );
 CREATE INDEX company_history_company_idx ON company.history USING btree (tenant_id, company_id, changed_at);
@@ -229,7 +228,6 @@ table people.history owner outrider_owner (
   changed_by text
   changed_at timestamp with time zone not null default app_now()
   constraint history_pkey PRIMARY KEY (tenant_id, history_id)
-  constraint history_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint history_tenant_id_person_id_fkey FOREIGN KEY (tenant_id, person_id) REFERENCES people.master(tenant_id, id) ON DELETE CASCADE
   constraint history_history_id_check CHECK (starts_with(history_id, 'phist_'::text))
 );
@@ -631,7 +629,6 @@ table public.contact_channels owner outrider_owner (
   constraint contact_channels_pkey PRIMARY KEY (tenant_id, id)
   constraint contact_channels_tenant_id_contact_id_channel_address_key UNIQUE (tenant_id, contact_id, channel, address)
   constraint contact_channels_tenant_id_contact_id_fkey FOREIGN KEY (tenant_id, contact_id) REFERENCES contacts(tenant_id, id) ON DELETE CASCADE
-  constraint contact_channels_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint contact_channels_channel_check CHECK ((channel = ANY (ARRAY['email'::text, 'sms'::text, 'whatsapp'::text, 'messenger'::text, 'instagram'::text, 'call'::text, 'linkedin'::text])))
   constraint contact_channels_id_check CHECK (starts_with(id, 'chn_'::text))
   constraint contact_channels_status_check CHECK ((status = ANY (ARRAY['active'::text, 'invalid'::text, 'bounced'::text])))
@@ -671,7 +668,6 @@ table public.contacts owner outrider_owner (
   created_at timestamp with time zone not null default app_now()
   updated_at timestamp with time zone not null default app_now()
   constraint contacts_pkey PRIMARY KEY (tenant_id, id)
-  constraint contacts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint contacts_tenant_id_lead_id_fkey FOREIGN KEY (tenant_id, lead_id) REFERENCES leads(tenant_id, id) ON DELETE CASCADE
   constraint contacts_tenant_id_person_id_fkey FOREIGN KEY (tenant_id, person_id) REFERENCES people.master(tenant_id, id) ON DELETE SET NULL (person_id)
   constraint contacts_id_check CHECK (starts_with(id, 'contact_'::text))
@@ -960,7 +956,6 @@ table public.lead_audit_log owner outrider_owner (
   changed_by text
   changed_at timestamp with time zone not null default app_now()
   constraint lead_audit_log_pkey PRIMARY KEY (tenant_id, id)
-  constraint lead_audit_log_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint lead_audit_log_tenant_id_lead_id_fkey FOREIGN KEY (tenant_id, lead_id) REFERENCES leads(tenant_id, id) ON DELETE CASCADE
   constraint lead_audit_log_id_check CHECK (starts_with(id, 'lal_'::text))
 );
@@ -977,7 +972,6 @@ table public.lead_score_history owner outrider_owner (
   factors jsonb not null
   calculated_at timestamp with time zone not null default app_now()
   constraint lead_score_history_pkey PRIMARY KEY (tenant_id, id)
-  constraint lead_score_history_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint lead_score_history_tenant_id_lead_id_fkey FOREIGN KEY (tenant_id, lead_id) REFERENCES leads(tenant_id, id) ON DELETE CASCADE
   constraint lead_score_history_id_check CHECK (starts_with(id, 'lsc_'::text))
   constraint lead_score_history_score_check CHECK (((score >= 0) AND (score <= 100)))
@@ -1019,7 +1013,6 @@ table public.lead_status_history owner outrider_owner (
   stage_order integer not null
   changed_at timestamp with time zone not null default app_now()
   constraint lead_status_history_pkey PRIMARY KEY (tenant_id, id)
-  constraint lead_status_history_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint lead_status_history_tenant_id_lead_id_fkey FOREIGN KEY (tenant_id, lead_id) REFERENCES leads(tenant_id, id) ON DELETE CASCADE
   constraint lead_status_history_id_check CHECK (starts_with(id, 'lsh_'::text))
   constraint lead_status_history_trigger_type_check CHECK ((trigger_type = ANY (ARRAY['manual'::text, 'automation'::text, 'webhook'::text, 'scoring'::text, 'import'::text, 'reply'::text, 'system'::text])))
@@ -1087,9 +1080,8 @@ table public.leads owner outrider_owner (
   updated_at timestamp with time zone not null default app_now()
   deleted_at timestamp with time zone
   constraint leads_pkey PRIMARY KEY (tenant_id, id)
-  constraint leads_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id)
   constraint leads_tenant_id_company_id_fkey FOREIGN KEY (tenant_id, company_id) REFERENCES company.master(tenant_id, id) ON DELETE SET NULL (company_id)
-  constraint leads_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
+  constraint leads_tenant_id_organization_id_fkey FOREIGN KEY (tenant_id, organization_id) REFERENCES tenants(id, organization_id) ON DELETE CASCADE
   constraint leads_tenant_id_person_id_fkey FOREIGN KEY (tenant_id, person_id) REFERENCES people.master(tenant_id, id) ON DELETE SET NULL (person_id)
   constraint leads_tenant_id_user_id_fkey FOREIGN KEY (tenant_id, user_id) REFERENCES actors(tenant_id, id) ON DELETE SET NULL (user_id)
   constraint leads_campaign_status_check CHECK ((campaign_status = ANY (ARRAY['initial'::text, 'retarget'::text, 'follow_up'::text, 'nurture'::text, 'ghost'::text])))
@@ -1352,7 +1344,6 @@ table public.send_attempts owner outrider_owner (
   resolved_at timestamp with time zone
   constraint send_attempts_pkey PRIMARY KEY (tenant_id, id)
   constraint send_attempts_tenant_id_message_id_generation_key UNIQUE (tenant_id, message_id, generation)
-  constraint send_attempts_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint send_attempts_tenant_id_message_id_fkey FOREIGN KEY (tenant_id, message_id) REFERENCES outbound_messages(tenant_id, id) ON DELETE CASCADE
   constraint send_attempts_id_check CHECK (starts_with(id, 'att_'::text))
   constraint send_attempts_outcome_check CHECK ((outcome = ANY (ARRAY['accepted'::text, 'rejected'::text, 'deferred'::text, 'ambiguous'::text, 'abandoned'::text])))
@@ -1394,7 +1385,6 @@ table public.send_rate_windows owner outrider_owner with fillfactor=50 (
   window_start timestamp with time zone not null
   used integer not null
   constraint send_rate_windows_pkey PRIMARY KEY (tenant_id, limit_id, key, window_start)
-  constraint send_rate_windows_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint send_rate_windows_tenant_id_limit_id_fkey FOREIGN KEY (tenant_id, limit_id) REFERENCES send_rate_limits(tenant_id, id) ON DELETE CASCADE
 );
 row security enabled and forced;
@@ -1414,7 +1404,6 @@ table public.simulated_sends owner outrider_owner (
   verdict text not null
   detail jsonb
   constraint simulated_sends_pkey PRIMARY KEY (tenant_id, simulation_id, ordinal)
-  constraint simulated_sends_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
   constraint simulated_sends_tenant_id_simulation_id_fkey FOREIGN KEY (tenant_id, simulation_id) REFERENCES campaign_simulations(tenant_id, id) ON DELETE CASCADE
 );
 row security enabled and forced;
@@ -1491,6 +1480,7 @@ table public.tenants owner outrider_owner (
   created_at timestamp with time zone not null default app_now()
   updated_at timestamp with time zone not null default app_now()
   constraint tenants_pkey PRIMARY KEY (id)
+  constraint tenants_id_organization_id_key UNIQUE (id, organization_id)
   constraint tenants_slug_key UNIQUE (slug)
   constraint tenants_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id)
   constraint tenants_id_check CHECK (starts_with(id, 'tenant_'::text))

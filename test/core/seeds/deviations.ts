@@ -28,6 +28,8 @@ const perTenant =
   "design §2.7: unique per tenant; a unique key across tenants would let one tenant's row refuse another's.";
 const notNullOnly = (column: string): string =>
   `design §7: as few index entries as possible; rows without ${column} are left out, and no look-up asks for them.`;
+const throughKey = (owner: string): string =>
+  `design §2.7: the ${owner}'s key carries the tenant and leads to it, deletion included; a second look-up per row would say the same.`;
 const oneFact =
   "design §2.10: one fact, one table; the seed's name is a view, which has no keys or indexes of its own.";
 
@@ -38,6 +40,11 @@ export const deviations: readonly Deviation[] = [
     where: "contacts.lead_id",
     reason: "design §1: a contact is an individual attached to a lead, so there is none without one.",
   },
+  ...["000.C.contacts.tenant_id", "000.K.contacts.tenant_id.fk"].map((id) => ({
+    id,
+    where: "contacts.lead_id -> leads",
+    reason: throughKey("lead"),
+  })),
   ...["000.C.artifacts.pipeline_run_id", "000.K.artifacts.pipeline_run_id.fk"].map((id) => ({
     id,
     where: "artifacts.pipeline_run_id",
@@ -156,6 +163,11 @@ export const deviations: readonly Deviation[] = [
     where: "campaign_plan_versions.plan_json",
     reason: "design §4: enrollments reference a plan version; a plan is never copied per contact.",
   },
+  ...["001.C.contact_channels.tenant_id", "001.K.fk_cascade"].map((id) => ({
+    id,
+    where: "contact_channels.contact_id -> contacts",
+    reason: throughKey("contact"),
+  })),
   {
     id: "001.I.idx_contact_campaigns_plan_gin",
     where: "index idx_contact_campaigns_plan_gin",

@@ -54,10 +54,16 @@ export async function reconcile(ctx: Context, deps: ReconcileDeps, ids: readonly
     const age = (now.getTime() - one.started_at.getTime()) / 1000;
     const answer = await ask(ctx, deps, one);
     const end = answer === null && age >= ambiguousMaxSeconds ? "aged" : (answer?.kind ?? "waiting");
-    const done = await transact(ctx, (ctx) =>
-      resolve(ctx, deps.campaigns, one, end, answer?.kind === "found" ? answer.providerMessageId : null),
+    const store = (as: keyof typeof counts) =>
+      transact(ctx, (ctx) =>
+        resolve(ctx, deps.campaigns, one, as, answer?.kind === "found" ? answer.providerMessageId : null),
+      );
+    // An end whose consequences cannot be stored is looked at again later, and does not keep those after it waiting.
+    const as = await store(end).then(
+      (done) => done && end,
+      async () => (await store("waiting")) && ("waiting" as const),
     );
-    if (done) counts[end]++;
+    if (as) counts[as]++;
   }
   return { expiredLeases, ...counts };
 }

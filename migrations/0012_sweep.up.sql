@@ -44,7 +44,8 @@ declare
 begin
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
-  select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) then '-infinity' else s.swept_until end
+  -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
+  select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end
   into low from sweep_state s where s.kind = p_kind for update skip locked;
   if not found then return; end if;
 
@@ -71,10 +72,11 @@ begin
   update sweep_state s set swept_until = reached, full_pass_at = case when low = '-infinity' then at else s.full_pass_at end where s.kind = p_kind;
 end $$;
 
--- Which tenant a webhook path belongs to. Nothing else is known before the signature is checked.
+-- Which tenant a webhook path belongs to. Nothing else is known before the signature is checked. A disabled account sends nothing, but its
+-- recipients still answer: their STOP is about the tenant, not about the account.
 create function endpoint_tenant(p_provider text, p_id text) returns text
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
-  select c.tenant_id from channel_configs c where c.id = p_id and c.provider = p_provider and c.status <> 'disabled'
+  select c.tenant_id from channel_configs c where c.id = p_id and c.provider = p_provider
 $$;
 
 -- Which tenant an API key opens, by the SHA-256 of the key.

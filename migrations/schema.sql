@@ -2176,7 +2176,8 @@ declare
 begin
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
-  select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) then '-infinity' else s.swept_until end
+  -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
+  select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end
   into low from sweep_state s where s.kind = p_kind for update skip locked;
   if not found then return; end if;
 
@@ -2211,7 +2212,7 @@ CREATE OR REPLACE FUNCTION public.endpoint_tenant(p_provider text, p_id text)
  STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
-  select c.tenant_id from channel_configs c where c.id = p_id and c.provider = p_provider and c.status <> 'disabled'
+  select c.tenant_id from channel_configs c where c.id = p_id and c.provider = p_provider
 $function$;
 grant execute to outrider_app;
 

@@ -278,7 +278,7 @@ export async function openCredentials(
   return Credentials.parse(JSON.parse(text));
 }
 
-/** Whose webhook this path belongs to; null for anything unknown or disabled. Works without a tenant. */
+/** Whose webhook this path belongs to; null for anything unknown. A disabled account is still heard. Works without a tenant. */
 export async function endpointTenant(db: Kysely<DB>, provider: string, id: string): Promise<string | null> {
   const { rows } = await sql<{ tenant: string | null }>`select endpoint_tenant(${provider}, ${id}) as tenant`.execute(
     db,

@@ -233,7 +233,7 @@ describe("a request that is refused", () => {
   });
 });
 
-it("a rotated key is accepted at once, and a disabled endpoint refuses", async () => {
+it("a rotated key is accepted at once, and the old one refused", async () => {
   const { tenant, key, id, path } = await ready();
   expect((await post(path, Buffer.from("[1]"), key)).status).toBe(200);
   const next = pair();
@@ -244,6 +244,13 @@ it("a rotated key is accepted at once, and a disabled endpoint refuses", async (
   );
   expect((await post(path, Buffer.from("[2]"), next)).status).toBe(200);
   expect((await post(path, Buffer.from("[3]"), key)).status).toBe(401);
+});
+
+it("a disabled account is still heard: an opt-out that comes by it is about the tenant", async () => {
+  const { tenant, key, id, path } = await ready();
+  await updateChannel(tenant, { keys, publicUrl }, { id: id as never, status: "disabled" });
+  expect((await post(path, Buffer.from("[]"), key)).status).toBe(200);
+  expect(await deliveries(tenant)).toHaveLength(1);
 });
 
 it("a channel that vanishes costs its own request and not those that shared its INSERT", async () => {

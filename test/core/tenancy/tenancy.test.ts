@@ -230,14 +230,14 @@ describe("channels", () => {
     });
   });
 
-  test("an endpoint leads to its tenant; an unknown, mistaken or disabled one to nobody", async () => {
+  test("an endpoint leads to its tenant, also disabled, because its recipients still answer; an unknown or mistaken one to nobody", async () => {
     const a = await newTenant(database);
     const { id } = await tenancy.createChannel(a, deps, input);
     expect(await tenancy.endpointTenant(database.db, "sendgrid", id)).toBe(a.tenantId);
     expect(await tenancy.endpointTenant(database.db, "twilio", id)).toBeNull();
     expect(await tenancy.endpointTenant(database.db, "sendgrid", "chc_1")).toBeNull();
     await tenancy.updateChannel(a, deps, { id, status: "disabled" });
-    expect(await tenancy.endpointTenant(database.db, "sendgrid", id)).toBeNull();
+    expect(await tenancy.endpointTenant(database.db, "sendgrid", id)).toBe(a.tenantId);
   });
 
   test("another tenant's channel is like a missing one", async () => {

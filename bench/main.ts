@@ -6,6 +6,7 @@ import os from "node:os";
 import { parseArgs } from "node:util";
 import { claimLines } from "./claim.ts";
 import { intakeLines, verifyLines } from "./intake.ts";
+import { promoteLines } from "./promote.ts";
 import { type Rig, startRig } from "./rig.ts";
 import { sendLines } from "./send.ts";
 
@@ -14,6 +15,7 @@ const lines: Readonly<Record<string, (rig: Rig) => Promise<void>>> = {
   verify: verifyLines,
   send: sendLines,
   claim: claimLines,
+  promote: promoteLines,
 };
 
 const { values } = parseArgs({

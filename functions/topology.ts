@@ -48,7 +48,8 @@ export const http = {
     file: "tracking",
     timeoutSeconds: 10,
     memoryMb: 512,
-    rings: ["actions"],
+    // A click may end a wait whose next step sends at once.
+    rings: ["actions", "send"],
     blobs: "none",
     keys: "none",
     routes: ["GET /u/{token}", "POST /u/{token}", "GET /o/{token}", "GET /c/{token}"],

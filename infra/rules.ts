@@ -11,6 +11,18 @@ interface Statement {
   readonly Condition?: { readonly Bool?: Readonly<Record<string, string>> };
 }
 
+interface LifecycleRule {
+  readonly status: string;
+  readonly filter?: { readonly prefix?: string };
+  readonly expiration?: { readonly days?: number };
+  readonly abortIncompleteMultipartUpload?: object;
+  readonly noncurrentVersionExpiration?: object;
+}
+
+/** Where `core/intake` keeps the parts of uploads, and for how long they are any use. */
+const uploadsPrefix = "uploads/";
+const uploadsDays = 7;
+
 const list = <T>(value: T | readonly T[] | undefined): readonly T[] =>
   value === undefined ? [] : Array.isArray(value) ? value : [value as T];
 
@@ -135,20 +147,33 @@ export function violations(graph: Graph): readonly string[] {
     const https = statements.some((s) => s.Effect === "Deny" && s.Condition?.Bool?.["aws:SecureTransport"] === "false");
     check(https, "bucket-https", bucket, "plain http is allowed");
     const rules = belonging("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")?.["rules"];
-    const tidied = list<Record<string, unknown>>(rules);
+    const enabled = list<LifecycleRule>(rules).filter(({ status }) => status === "Enabled");
+    const everywhere = enabled.filter(({ filter }) => filter?.prefix === "");
+    const uploads = enabled.filter(({ filter }) => filter?.prefix === uploadsPrefix);
     check(
-      tidied.some((r) => r["abortIncompleteMultipartUpload"]),
+      everywhere.some((rule) => rule.abortIncompleteMultipartUpload),
       "bucket-lifecycle",
       bucket,
       "broken uploads stay for ever",
     );
     check(
-      tidied.some((r) => r["noncurrentVersionExpiration"]),
+      everywhere.some((rule) => rule.noncurrentVersionExpiration),
       "bucket-versions",
       bucket,
       "old versions stay for ever",
     );
-    check(!tidied.some((r) => r["expiration"]), "bucket-keeps", bucket, "stored objects would vanish");
+    check(
+      uploads.some(({ expiration }) => expiration?.days === uploadsDays),
+      "bucket-uploads",
+      bucket,
+      `parts under ${uploadsPrefix} do not go after ${uploadsDays} days`,
+    );
+    check(
+      enabled.every((rule) => rule.expiration === undefined || uploads.includes(rule)),
+      "bucket-keeps",
+      bucket,
+      "stored objects would vanish",
+    );
   }
 
   for (const key of of("aws:kms/key:Key"))

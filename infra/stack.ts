@@ -42,7 +42,10 @@ const deadLetterQueue = (name: string) =>
 
 export function stack() {
   const production = $app.stage === "production";
-  // The pooled connection string of `outrider_app`. `MigrationUrl` (the owner, past the pooler) is for the deploy pipeline alone.
+  // `DatabaseUrl`: the pooled connection string of `outrider_app`, which owns nothing and cannot bypass row-level security.
+  // The owner's connection string is no secret of this stack, so that no function can ever be given it: the deploy pipeline keeps it and runs
+  // `MIGRATION_URL=postgres://owner@… npx outrider migrate up` before `sst deploy`. It goes past the pooler (on Neon the host without
+  // `-pooler`) and may become `outrider_owner`; docs/operating.md has the steps.
   const secrets = [new sst.Secret("DatabaseUrl"), new sst.Secret("SigningKeys")];
 
   const key = new aws.kms.Key("Credentials", {
@@ -69,6 +72,14 @@ export function stack() {
         filter: { prefix: "" },
         abortIncompleteMultipartUpload: { daysAfterInitiation: 2 },
         noncurrentVersionExpiration: { noncurrentDays: 30 },
+      },
+      {
+        // Parts of files that came in pieces (core/intake/uploads.ts): a completed import keeps its own copy, an abandoned upload is rubbish.
+        id: "uploads",
+        status: "Enabled",
+        filter: { prefix: "uploads/" },
+        expiration: { days: 7 },
+        noncurrentVersionExpiration: { noncurrentDays: 1 },
       },
     ],
   });

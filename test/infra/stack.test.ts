@@ -109,7 +109,7 @@ test("every role may do exactly this", () => {
         "kms:Decrypt+kms:GenerateDataKey on key/Credentials",
       ],
       "http tracking": [
-        "sqs:SendMessage on actionsQueueQueue",
+        "sqs:SendMessage on actionsQueueQueue+sendQueueQueue",
       ],
       "http webhooks": [
         "sqs:SendMessage on deliveriesQueueQueue",

@@ -125,29 +125,30 @@ async function insert(ctx: TxContext, entries: readonly Known[]): Promise<Added[
 /** A no of a kind that the active row does not carry yet is added to its evidence under `also`; the same kind again changes nothing. */
 async function note(ctx: TxContext, entries: readonly Known[]): Promise<void> {
   if (entries.length === 0) return;
+  // From the entries to the rows, one look-up each: without statistics the planner would rather join the tenant's rows
+  // with each other. (By ctid: under the address lock no row moves.)
   await sql`
+    with given as materialized (
+      select distinct on (u.channel, u.address, u.reason) u.channel, u.address, u.reason,
+             jsonb_build_object('reason', u.reason, 'source', u.source, 'evidence', u.evidence, 'at', ${ctx.now}::timestamptz) as note
+      from unnest(
+        ${entries.map((e) => e.channel)}::text[], ${entries.map((e) => e.key)}::text[], ${entries.map((e) => e.reason)}::text[],
+        ${entries.map((e) => e.source)}::text[], ${entries.map((e) => JSON.stringify(e.evidence))}::jsonb[]
+      ) with ordinality as u(channel, address, reason, source, evidence, n)
+      order by u.channel, u.address, u.reason, u.n
+    ), news as materialized (
+      select x.at_row, jsonb_agg(g.note) as notes
+      from given g, lateral (
+        select s.ctid as at_row, s.reason, s.evidence from communication_suppressions s
+        where s.tenant_id = ${ctx.tenantId} and s.channel = g.channel and s.address = g.address and s.released_at is null limit 1
+      ) x
+      where x.reason <> g.reason
+        and not coalesce(x.evidence -> 'also', '[]') @> jsonb_build_array(jsonb_build_object('reason', g.reason))
+      group by x.at_row
+    )
     update communication_suppressions s
     set evidence = jsonb_set(s.evidence, '{also}', coalesce(s.evidence -> 'also', '[]') || n.notes)
-    from (
-      select e.channel, e.address, jsonb_agg(jsonb_build_object(
-               'reason', e.reason, 'source', e.source, 'evidence', e.evidence, 'at', ${ctx.now}::timestamptz)) as notes
-      from (
-        select distinct on (u.channel, u.address, u.reason) u.*
-        from unnest(
-          ${entries.map((e) => e.channel)}::text[], ${entries.map((e) => e.key)}::text[], ${entries.map((e) => e.reason)}::text[],
-          ${entries.map((e) => e.source)}::text[], ${entries.map((e) => JSON.stringify(e.evidence))}::jsonb[]
-        ) with ordinality as u(channel, address, reason, source, evidence, n)
-        order by u.channel, u.address, u.reason, u.n
-      ) e
-      join communication_suppressions x
-        on x.tenant_id = ${ctx.tenantId} and x.channel = e.channel and x.address = e.address and x.released_at is null
-      where x.reason <> e.reason
-        and not coalesce(x.evidence -> 'also', '[]') @> jsonb_build_array(jsonb_build_object('reason', e.reason))
-      group by e.channel, e.address
-    ) n
-    where s.tenant_id = ${ctx.tenantId} and s.channel = n.channel and s.address = n.address and s.released_at is null`.execute(
-    ctx.db,
-  );
+    from news n where s.tenant_id = ${ctx.tenantId} and s.ctid = n.at_row`.execute(ctx.db);
 }
 
 /** Ends what is queued or held for the addresses. The caller holds their locks. */

@@ -3,7 +3,7 @@
  * A missing file, a missing export or an import that does not resolve therefore fails the check as it would fail a deploy.
  */
 import { createCipheriv } from "node:crypto";
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import path from "node:path";
 import * as esbuild from "esbuild";
@@ -23,7 +23,11 @@ interface BuildRequest {
   readonly handler: string;
   readonly encryptionKey: string;
   readonly links?: Readonly<Record<string, unknown>>;
-  readonly properties?: { readonly minify?: boolean; readonly esbuild?: { readonly external?: readonly string[] } };
+  readonly properties?: {
+    readonly minify?: boolean;
+    readonly splitting?: boolean;
+    readonly esbuild?: { readonly external?: readonly string[] };
+  };
 }
 
 interface BuildAnswer {
@@ -58,11 +62,14 @@ async function build({ root, work, bundle, builds }: RpcOptions, request: BuildR
     builds.push({ functionId: request.functionID, file, links: Object.keys(links), bytes: 0 });
     return { handler: `bundle.${name}`, out, errors: [], sourcemaps: [] };
   }
+  let bytes = 0;
   try {
     const { metafile } = await esbuild.build({
       absWorkingDir: root,
       entryPoints: [path.join(root, file)],
-      outfile,
+      ...(request.properties?.splitting
+        ? { splitting: true, outdir: out, entryNames: "bundle", outExtension: { ".js": ".mjs" } }
+        : { outfile }),
       bundle: true,
       metafile: true,
       platform: "node",
@@ -76,8 +83,10 @@ async function build({ root, work, bundle, builds }: RpcOptions, request: BuildR
       external: ["sharp", "pg-native", ...(request.properties?.esbuild?.external ?? [])],
       banner: { js: banner.trim() },
     });
-    const exported = Object.values(metafile.outputs).find(({ entryPoint }) => entryPoint)?.exports ?? [];
-    if (!exported.includes(name)) return failed(`${file} does not export ${name}`);
+    // A chunk of a module that is imported on demand has an entry point, too.
+    const entry = path.relative(root, outfile);
+    if (!metafile.outputs[entry]?.exports.includes(name)) return failed(`${file} does not export ${name}`);
+    bytes = startBytes(metafile, entry);
   } catch (error) {
     const { errors } = error as { readonly errors?: readonly { readonly text: string }[] };
     return failed(...(errors?.map(({ text }) => `${file}: ${text}`) ?? [String(error)]));
@@ -85,8 +94,20 @@ async function build({ root, work, bundle, builds }: RpcOptions, request: BuildR
   const cipher = createCipheriv("aes-256-gcm", Buffer.from(request.encryptionKey, "base64"), Buffer.alloc(12));
   const sealed = Buffer.concat([cipher.update(JSON.stringify(links)), cipher.final(), cipher.getAuthTag()]);
   writeFileSync(path.join(out, "resource.enc"), sealed);
-  builds.push({ functionId: request.functionID, file, links: Object.keys(links), bytes: statSync(outfile).size });
+  builds.push({ functionId: request.functionID, file, links: Object.keys(links), bytes });
   return { handler: `bundle.${name}`, out, errors: [], sourcemaps: [`${outfile}.map`] };
+}
+
+/** What a cold start reads: the entry and all it imports, without what waits for an `import()`. */
+function startBytes({ outputs }: esbuild.Metafile, entry: string): number {
+  const seen = new Set<string>();
+  const queue = [entry];
+  for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
+    if (seen.has(name)) continue;
+    seen.add(name);
+    for (const { path: to, kind } of outputs[name]?.imports ?? []) if (kind === "import-statement") queue.push(to);
+  }
+  return [...seen].reduce((sum, name) => sum + (outputs[name]?.bytes ?? 0), 0);
 }
 
 /** Listens on a free port. */

@@ -15,6 +15,7 @@ export interface Build {
   /** Relative to the root. */
   readonly file: string;
   readonly links: readonly string[];
+  /** Read by a cold start. */
   readonly bytes: number;
 }
 

@@ -32,8 +32,16 @@ const statementsOf = (policy: string): readonly Statement[] =>
 /** Four days, SQS's own default. */
 const defaultRetentionSeconds = 345_600;
 
-/** Lambda loads the bundle on every cold start. Every function carries all adapters (3.0 MB); a new heavy dependency must show here. */
-export const bundleBudgetBytes = 4_000_000;
+/**
+ * What a cold start may read: a fifth above what was measured (0.75 to 0.98 MB; send 1.27, imports 1.45, api 2.20). A heavy library
+ * that is imported where it could wait for its first use shows here.
+ */
+const startBudgets: Readonly<Record<string, number>> = {
+  "functions/api.ts": 2_650_000,
+  "functions/imports.ts": 1_750_000,
+  "functions/send.ts": 1_550_000,
+};
+export const startBudgetBytes = (file: string): number => startBudgets[file] ?? 1_200_000;
 
 /** Reads the minutes of `rate(1 minute)`, `rate(1 hour)`. */
 function rateSeconds(expression: string): number | undefined {
@@ -192,8 +200,8 @@ export function violations(graph: Graph): readonly string[] {
     }
   }
 
-  for (const { functionId, bytes } of graph.builds) {
-    check(bytes <= bundleBudgetBytes, "bundle-budget", { name: functionId }, `${bytes} bytes`);
+  for (const { functionId, file, bytes } of graph.builds) {
+    check(bytes <= startBudgetBytes(file), "start-budget", { name: functionId }, `${file} reads ${bytes} bytes`);
   }
   return found;
 }

@@ -119,7 +119,7 @@ export function stack() {
       timeout: seconds(spec.timeoutSeconds),
       memory: `${spec.memoryMb} MB` as const,
       logging: { format: "json" as const, retention: production ? ("3 months" as const) : ("1 week" as const) },
-      nodejs: { format: "esm" as const, minify: true, sourcemap: true },
+      nodejs: { format: "esm" as const, minify: true, sourcemap: true, splitting: true },
       link: secrets,
       environment: {
         PUBLIC_URL: api.url,

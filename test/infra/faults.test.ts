@@ -1,6 +1,6 @@
 /** Every rule bites: each of these mistakes, planted while the stack is compiled, is refused. The tree itself is never touched. */
 import { expect, test } from "vitest";
-import { bundleBudgetBytes, violations } from "../../infra/rules.ts";
+import { startBudgetBytes, violations } from "../../infra/rules.ts";
 import { synth } from "../../infra/synth.ts";
 
 const stack = "infra/stack.ts";
@@ -102,8 +102,18 @@ test.each<[string, string, string, string, RegExp]>([
   expect(() => synth({ edits: [{ file, from, to }] })).toThrow(message);
 });
 
-test("a bundle over its budget", () => {
-  const bytes = bundleBudgetBytes + 1;
-  const builds = [{ functionId: "f", file: "functions/f.ts", links: [], bytes }];
-  expect(violations({ resources: [], builds })).toEqual([`bundle-budget: f: ${bytes} bytes`]);
+test("a cold start over its budget", () => {
+  const file = "functions/sweep.ts";
+  const bytes = startBudgetBytes(file) + 1;
+  const builds = [{ functionId: "f", file, links: [], bytes }];
+  expect(violations({ resources: [], builds })).toEqual([`start-budget: f: ${file} reads ${bytes} bytes`]);
+});
+
+test("a cold start that reads everything at once", () => {
+  const found = violations(synth({ edits: [{ file: stack, from: "splitting: true", to: "splitting: false" }] }));
+  expect(found).not.toEqual([]);
+  expect(
+    found.every((line) => line.startsWith("start-budget")),
+    found.join("\n"),
+  ).toBe(true);
 });

@@ -9,7 +9,7 @@ import { idOf } from "../../kernel/id.ts";
 import { parseJson, storableText } from "../../kernel/json.ts";
 import type { EventType } from "../../kernel/vocabulary.ts";
 import type { FailureClass, ParsedDelivery, ProviderEvent } from "../../ports/sender.ts";
-import { messageIdArgument } from "./send.ts";
+import { messageIdArgument } from "./message-id.ts";
 
 /** A field that is nice to have: when it is not what it should be, the event is still worth keeping. */
 const optional = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefined);

@@ -14,9 +14,6 @@ import { normalizeEmail } from "../../kernel/address.ts";
 import { parseJson, storableText } from "../../kernel/json.ts";
 import type { ParsedDelivery, ProviderInbound } from "../../ports/sender.ts";
 
-export const isMultipart = (headers: Readonly<Record<string, string>>): boolean =>
-  /^\s*multipart\/form-data\b/i.test(headers["content-type"] ?? "");
-
 /** Everything else in the form is attachments and opinions on spam. */
 const wanted = new Set([
   "headers",

@@ -10,9 +10,7 @@ import { parseJson, storableText } from "../../kernel/json.ts";
 import type { Credentials, OutgoingMessage, SendOutcome } from "../../ports/sender.ts";
 import { call, type HttpResult } from "../http.ts";
 import { SendgridCredentials } from "./credentials.ts";
-
-/** The custom argument that brings our id back with every event. SendGrid's own keys win over custom ones, hence the prefix. */
-export const messageIdArgument = "outrider_message_id";
+import { messageIdArgument } from "./message-id.ts";
 
 export async function send(
   credentials: Credentials,

@@ -8,13 +8,16 @@
 import { createPublicKey, type KeyObject, verify as verifySignature } from "node:crypto";
 import type { Credentials, Verification, WebhookRequest } from "../../ports/sender.ts";
 import { SendgridCredentials } from "./credentials.ts";
-import { isMultipart } from "./inbound.ts";
 
 /** SendGrid retries for 24 h and does not document whether a retry is signed anew; `sg_event_id` stops replays. */
 const maxAgeSeconds = 26 * 3600;
 const maxAheadSeconds = 600;
 
 const invalid = (reason: string): Verification => ({ valid: false, reason });
+
+/** Received e-mails come as forms, batches of events as JSON. */
+export const isMultipart = (headers: Readonly<Record<string, string>>): boolean =>
+  /^\s*multipart\/form-data\b/i.test(headers["content-type"] ?? "");
 
 export function verify(credentials: Credentials, request: WebhookRequest, now: Date): Verification {
   const parsed = SendgridCredentials.safeParse(credentials);

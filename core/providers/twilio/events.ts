@@ -9,7 +9,7 @@ import type { Channel, EventType } from "../../kernel/vocabulary.ts";
 import type { ParsedDelivery, ProviderEvent, ProviderInbound, WebhookRequest } from "../../ports/sender.ts";
 import { verdictOf } from "./errors.ts";
 import { bodyHashOf, maxBodyBytes, readForm, readJsonBody } from "./form.ts";
-import { messageIdParameter } from "./send.ts";
+import { messageIdParameter } from "./message-id.ts";
 
 const types: Readonly<Record<string, EventType>> = {
   accepted: "queued",

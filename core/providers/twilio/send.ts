@@ -13,9 +13,7 @@ import type { Credentials, FailureClass, OutgoingMessage, SendOutcome } from "..
 import { call, type HttpResult } from "../http.ts";
 import { TwilioCredentials } from "./credentials.ts";
 import { quietHoursCode, verdictOf } from "./errors.ts";
-
-/** Query parameter of the status callback that brings our id back. */
-export const messageIdParameter = "m";
+import { messageIdParameter } from "./message-id.ts";
 
 export async function send(
   credentials: Credentials,

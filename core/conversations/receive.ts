@@ -118,7 +118,7 @@ export async function optInsOf(ctx: TxContext, heard: readonly Heard[]): Promise
     where not exists (
       select from communication_suppressions s
       where s.tenant_id = ${ctx.tenantId} and s.channel = w.channel and s.address = w.key and s.released_at is null
-        and coalesce((s.evidence ->> 'at')::timestamptz, s.suppressed_at) >= w.at)
+        and ${suppression.saidSince(sql`w.at`)})
     and not exists (
       select from inbound_messages i
       where i.tenant_id = ${ctx.tenantId} and i.received_at >= w.at and i.channel = w.channel and i.from_address = w.address

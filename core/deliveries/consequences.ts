@@ -73,12 +73,27 @@ export async function rejoinsOf(ctx: TxContext, facts: readonly Matched[]): Prom
     select w.n::int as n
     from unnest(${asked.map(({ event }) => event.channel)}::text[],
                 ${asked.map(({ event }) => suppression.suppressionKey(event.channel, event.address ?? ""))}::text[],
-                ${asked.map(({ event }) => groupOf(event))}::text[], ${asked.map(({ event }) => event.at)}::timestamptz[])
-      with ordinality as w(channel, key, group_id, at, n)
+                ${asked.map(({ event }) => event.address)}::text[], ${asked.map(({ event }) => groupOf(event))}::text[],
+                ${asked.map(({ event }) => event.at)}::timestamptz[]) with ordinality as w(channel, key, address, group_id, at, n)
     join communication_suppressions s on s.tenant_id = ${ctx.tenantId} and s.channel = w.channel and s.address = w.key
       and s.released_at is null and s.reason = 'unsubscribed' and s.evidence ->> 'group' = w.group_id
-      and (s.evidence ->> 'at')::timestamptz < w.at and not s.evidence ? 'also'`.execute(ctx.db);
-  return asked.filter((_, n) => rows.some((row) => row.n === n + 1));
+      and not ${suppression.saidSince(sql`w.at`)} and not s.evidence ? 'also'
+    where not exists (
+      -- Said again, or in another way, since: the suppression of the same kind that was there already does not tell.
+      select from message_events e
+      where e.tenant_id = ${ctx.tenantId} and e.channel = w.channel and e.address = w.address and e.event_type in ('unsubscribed', 'complained')
+        and (e.event_at >= w.at or e.created_at >= s.created_at and e.metadata ->> 'asm_group_id' is distinct from w.group_id))
+    and not exists (
+      select from inbound_messages i
+      where i.tenant_id = ${ctx.tenantId} and i.channel = w.channel and i.from_address = w.address and i.classification = 'opt_out'
+        and i.created_at >= s.created_at)`.execute(ctx.db);
+  // The others of this batch are not stored yet.
+  const nos = facts.filter(({ event }) => event.type === "unsubscribed" || event.type === "complained");
+  const isLater = (no: ProviderEvent, yes: ProviderEvent): boolean =>
+    no.channel === yes.channel && no.address === yes.address && (no.at >= yes.at || groupOf(no) !== groupOf(yes));
+  return asked
+    .filter((_, n) => rows.some((row) => row.n === n + 1))
+    .filter(({ event }) => !nos.some((no) => isLater(no.event, event)));
 }
 
 type MessageFact = Extract<EnrollmentEvent["event"], { type: "message" }>["event"];

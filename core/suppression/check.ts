@@ -3,7 +3,7 @@
  * Invariant: "suppressed" is an answer, not an error, and it names its row. Only an answer read under the address lock
  * (`lockAddresses`) holds until a message is claimed.
  */
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import * as z from "zod";
 import {
   type Channel,
@@ -60,6 +60,15 @@ export async function checkTargets(
     from hits order by channel, address, second, list desc`.execute(ctx.db);
   return rows;
 }
+
+/**
+ * SQL: was the no of suppression `s` said at this instant or later? By its evidence where that gives an instant as we write it; evidence is
+ * whatever its bringer gave, so it is compared as text and never cast.
+ */
+export const saidSince = (at: RawBuilder<unknown>) => sql`
+  case when s.evidence ->> 'at' ~ '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$'
+       then (s.evidence ->> 'at') collate "C" >= to_char(${at} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+       else s.suppressed_at >= ${at} end`;
 
 /** Also as a query string has it: `true`, `false`, `1`, `0`, … */
 export const Flag = z.union([z.boolean(), z.stringbool()]);

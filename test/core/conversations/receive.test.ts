@@ -1,6 +1,7 @@
 import { sql } from "kysely";
 import { beforeEach, describe, expect, it } from "vitest";
 import { getConversation, listConversations, listInbound } from "../../../core/conversations/index.ts";
+import * as suppression from "../../../core/suppression/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
 import { advance, setClock } from "../../support/tenant.ts";
@@ -221,6 +222,22 @@ describe("a text", () => {
     await advance(database, 60);
     await archive(tenant, "twilio", [textFrom(phone, "START")]);
     await apply(tenant);
+    expect(await suppressionsOf(database, tenant)).toEqual([]);
+  });
+
+  it("saying START is heard whatever evidence the earlier no was entered with", async () => {
+    const { tenant } = await texted();
+    const entry = {
+      channel: "sms",
+      address: phone,
+      reason: "stop",
+      source: "api",
+      evidence: { at: "last week" },
+    } as const;
+    await suppression.add(tenant, entry);
+    await advance(database, 60);
+    await archive(tenant, "twilio", [textFrom(phone, "START")]);
+    expect(await apply(tenant)).toMatchObject({ completed: 1 });
     expect(await suppressionsOf(database, tenant)).toEqual([]);
   });
 

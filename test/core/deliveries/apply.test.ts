@@ -335,6 +335,39 @@ it("the same batch on eight connections has one effect and no deadlock", async (
   expect((await messagesOf(database, tenant)).filter((message) => message.status === "complained")).toHaveLength(7);
 });
 
+describe("joining an unsubscribe group again", () => {
+  const left = (at: number, group?: number) =>
+    mailEvent(
+      null,
+      group === undefined ? "unsubscribe" : "group_unsubscribe",
+      at,
+      group === undefined ? {} : { asm_group_id: group },
+    );
+  const joined = (at: number, group: number) => mailEvent(null, "group_resubscribe", at, { asm_group_id: group });
+  const inForce = async (...batches: readonly (readonly unknown[])[]) => {
+    await setClock(database, monday);
+    const tenant = await readyTenant(database);
+    for (const batch of batches) {
+      await advance(database, 60);
+      await archive(tenant, "sendgrid", [events(batch)]);
+      await apply(tenant);
+    }
+    return (await suppressionsOf(database, tenant)).length;
+  };
+
+  it("takes back leaving it, and nothing else that was said by the same person in the same kind", async () => {
+    expect(await inForce([left(0, 5)], [joined(60, 5)])).toBe(0);
+    expect(await inForce([left(0, 5), joined(60, 5)])).toBe(0);
+    expect(await inForce([left(0, 5)], [left(30)], [joined(60, 5)])).toBe(1);
+    expect(await inForce([left(0, 5), left(30, 6)], [joined(60, 5)])).toBe(1);
+    expect(await inForce([left(0, 5)], [left(30), joined(60, 5)])).toBe(1);
+  });
+
+  it("does not take back leaving it once more, though the news of joining comes later", async () => {
+    expect(await inForce([left(0, 5)], [left(90, 5)], [joined(60, 5)])).toBe(1);
+  });
+});
+
 it("more deliveries than one claim takes are applied by the call that was rung for them, as long as it has time", async () => {
   await setClock(database, monday);
   const tenant = await readyTenant(database);

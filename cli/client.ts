@@ -1,6 +1,7 @@
 /**
  * The HTTP API as an operator's client: problems become CliErrors, pages become one stream, every POST carries an idempotency key.
- * Invariant: what is repeated after a 429 or 503 is repeated under the same idempotency key, so it happens once.
+ * Invariant: what is repeated after a 429 or 503 is repeated under the same idempotency key, so it happens once; a PATCH has no key, it names
+ * the state that is wanted.
  */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -17,6 +18,7 @@ export interface Client {
   readonly url: string;
   get(path: string, query?: Query): Promise<Row>;
   post(path: string, body?: unknown, query?: Query): Promise<Row>;
+  patch(path: string, body: unknown): Promise<Row>;
   delete(path: string): Promise<Row>;
   /** The text of an answer that is not JSON. */
   text(path: string, query?: Query): Promise<string>;
@@ -47,7 +49,7 @@ const Body = z.record(z.string(), z.unknown());
 const PageBody = z.object({ data: z.array(Body), nextCursor: z.string().nullable() });
 
 interface Call {
-  readonly method: "GET" | "POST" | "DELETE";
+  readonly method: "GET" | "POST" | "PATCH" | "DELETE";
   readonly path: string;
   readonly query?: Query | undefined;
   readonly body?: string | Uint8Array<ArrayBuffer>;
@@ -104,6 +106,7 @@ export function createClient({ url, key }: Server): Client {
     get: (path, query) => json({ method: "GET", path, query }),
     post: (path, body = {}, query) =>
       json({ method: "POST", path, query, body: JSON.stringify(body), contentType: "application/json" }),
+    patch: (path, body) => json({ method: "PATCH", path, body: JSON.stringify(body), contentType: "application/json" }),
     delete: (path) => json({ method: "DELETE", path }),
     text: async (path, query) => (await send({ method: "GET", path, query })).text(),
     async *bytes(path, query) {

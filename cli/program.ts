@@ -4,14 +4,17 @@ import { campaigns } from "./verbs/campaigns.ts";
 import { deliveries, replay } from "./verbs/deliveries.ts";
 import { dnc } from "./verbs/dnc.ts";
 import { enroll } from "./verbs/enroll.ts";
+import { enrollments, tasks } from "./verbs/enrollments.ts";
 import { explain, trace } from "./verbs/explain.ts";
 import { imports } from "./verbs/import.ts";
 import { doctor, migrate, tenants } from "./verbs/installation.ts";
 import { conversations, leads, messages } from "./verbs/reading.ts";
+import { segments } from "./verbs/segments.ts";
 import { channels, keys, senders, templates } from "./verbs/setup.ts";
 import { simulate } from "./verbs/simulate.ts";
 import { open, status } from "./verbs/status.ts";
 import { suppress } from "./verbs/suppress.ts";
+import { limits, tenant } from "./verbs/tenant.ts";
 
 export const exitCodeHelp = `
 Exit codes: 0 done · 1 refused, or there is a problem · 2 wrong usage · 4 server or database not reachable
@@ -34,7 +37,10 @@ export function createProgram(json = false): Command {
     imports,
     campaigns,
     simulate,
+    segments,
     enroll,
+    enrollments,
+    tasks,
     status,
     messages,
     explain,
@@ -48,7 +54,9 @@ export function createProgram(json = false): Command {
     templates,
     senders,
     channels,
+    limits,
     keys,
+    tenant,
     tenants,
     migrate,
     doctor,

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { type Client, createClient, type Row } from "./client.ts";
 import { type GlobalOptions, serverOf } from "./config.ts";
 import { CliError, exitCodes, usageError } from "./errors.ts";
+import { readJson } from "./files.ts";
 import { createOutput, type Output } from "./output.ts";
 
 export interface Verb {
@@ -45,6 +46,35 @@ export const list = (text: string, before: readonly string[] = []): string[] => 
     .map((part) => part.trim())
     .filter((part) => part !== ""),
 ];
+
+/** `old=new`, cut at the first `=`. @throws CliError exit 2 */
+export function pairs(given: readonly string[], option: string): Record<string, string> {
+  return Object.fromEntries(
+    given.map((text) => {
+      const [, from, to] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+      if (from === undefined || to === undefined)
+        throw usageError("cli.not_a_pair", `${option} ${JSON.stringify(text)} is no pair like old=new.`);
+      return [from.trim(), to.trim()];
+    }),
+  );
+}
+
+const secondsOf = { s: 1, m: 60, h: 3_600, d: 86_400 } as const;
+
+/** `30s`, `15m`, `1h`, `7d`: a number of seconds. */
+export function duration(text: string): number {
+  const [, number, unit] = /^([1-9]\d{0,8})([smhd])$/.exec(text) ?? [];
+  if (number === undefined || unit === undefined)
+    throw new InvalidArgumentError("Expected a duration like 90s, 15m, 1h or 7d.");
+  return Number(number) * secondsOf[unit as keyof typeof secondsOf];
+}
+
+/** The JSON object in a file; - reads stdin. @throws CliError exit 2 */
+export async function readObject(file: string): Promise<Row> {
+  const value = await readJson(file);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Row;
+  throw usageError("file.not_an_object", `${file} holds no JSON object.`);
+}
 
 /** A campaign by its id or its name. */
 export async function campaignId(client: Client, given: string): Promise<string> {

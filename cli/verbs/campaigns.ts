@@ -8,7 +8,7 @@ import type { Client, Row } from "../client.ts";
 import { CliError, exitCodes, usageError } from "../errors.ts";
 import { readJson } from "../files.ts";
 import type { Output } from "../output.ts";
-import { campaignId, count, verbOf } from "../verb.ts";
+import { campaignId, count, list, pairs, verbOf } from "../verb.ts";
 
 const columns = [
   "id",
@@ -107,6 +107,18 @@ export function campaigns(program: Command): void {
       });
       await out.value(row, () => out.record(row, details));
     });
+  group
+    .command("migrate <campaign>")
+    .description("move those on their way to the current plan, where they stand")
+    .option("--map <old=new>", "the new plan's node for one it calls otherwise; may be repeated", list)
+    .action(async (given: string, { map = [] }: { map?: readonly string[] }, command: Command) => {
+      const { out, client: connect } = verbOf(command);
+      const nodeMap = pairs(map, "--map");
+      const client = await connect();
+      const total = await migrateAll(client, await campaignPath(client, given, "migrate"), nodeMap);
+      await out.value(total, () => out.line(`${total.migrated} moved to the current plan.`));
+      if (total.needMapping.length > 0) throw unmapped(total.needMapping);
+    });
   const steps = {
     activate: "start everybody who is enrolled, and whoever enrolls later",
     pause: "let nothing start until it is resumed",
@@ -126,6 +138,36 @@ export function campaigns(program: Command): void {
       });
   }
 }
+
+interface Migrated {
+  migrated: number;
+  readonly needMapping: { readonly enrollmentId: string; readonly problem: string }[];
+}
+
+/** Call after call, until none is left or a call got nowhere. */
+async function migrateAll(client: Client, path: string, nodeMap: Readonly<Record<string, string>>): Promise<Migrated> {
+  const total: Migrated = { migrated: 0, needMapping: [] };
+  const seen = new Set<string>();
+  for (;;) {
+    const answer = (await client.post(path, { nodeMap })) as unknown as Migrated & { readonly more: boolean };
+    const unmapped = answer.needMapping.filter(({ enrollmentId }) => !seen.has(enrollmentId));
+    for (const one of unmapped) seen.add(one.enrollmentId);
+    total.migrated += answer.migrated;
+    total.needMapping.push(...unmapped);
+    if (!answer.more || answer.migrated + unmapped.length === 0) return total;
+  }
+}
+
+const unmapped = (needMapping: Migrated["needMapping"]): CliError =>
+  new CliError(
+    exitCodes.refused,
+    "enrollment.needs_mapping",
+    `${needMapping.length} are paused where they stand; the others have moved.`,
+    {
+      fields: needMapping.map(({ enrollmentId, problem }) => ({ path: enrollmentId, message: problem })),
+      hint: "npx outrider enrollments resume <enrollment>, then migrate again with --map old=new",
+    },
+  );
 
 /** The compiler is heavy, and most verbs do without it. */
 async function compile(source: unknown): Promise<Compiled> {

@@ -52,7 +52,8 @@ async function readContacts(file: string): Promise<string[]> {
   return lines;
 }
 
-async function segmentId(client: Client, given: string): Promise<string> {
+/** A segment by its id or its name; a name belongs to one segment at most. */
+export async function segmentId(client: Client, given: string): Promise<string> {
   if (/^seg_/.test(given)) return given;
   for await (const row of client.pages("/v1/segments")) if (row["name"] === given) return String(row["id"]);
   throw new CliError(exitCodes.refused, "segment.not_found", `No segment is called ${JSON.stringify(given)}.`);

@@ -1,9 +1,9 @@
 /** What a tenant works with: `templates`, `senders`, `channels`, `keys`. Invariant: a secret is printed once, where it was asked for, and never again. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { ApiScope } from "../../core/tenancy/keys.ts";
 import { usageError } from "../errors.ts";
 import { readJson, readText } from "../files.ts";
-import { count, instant, list, verbOf } from "../verb.ts";
+import { count, instant, list, readObject, verbOf } from "../verb.ts";
 
 /** Named here because the module that checks them is heavy; the type keeps the two the same. */
 const scopes: Readonly<Record<ApiScope, true>> = {
@@ -29,7 +29,8 @@ interface Limited {
   readonly limit?: number;
 }
 
-function lister(
+/** `list` of a group, with --limit. More options become the query. */
+export function lister(
   group: Command,
   path: string,
   description: string,
@@ -46,7 +47,8 @@ function lister(
     });
 }
 
-function shower(group: Command, path: string, noun: string, columns: readonly string[]): void {
+/** `show` of a group, by id. */
+export function shower(group: Command, path: string, noun: string, columns: readonly string[]): void {
   group
     .command(`show <${noun}>`)
     .description(`one ${noun}`)
@@ -161,6 +163,30 @@ export function channels(program: Command): void {
       const row = await (await client()).post("/v1/channels", await readJson(file));
       await out.value(row, () => out.record(row, columns));
     });
+  group
+    .command("update <channel> [file.json]")
+    .description("change an account; the file holds credentials or settings, each replaced as a whole; - reads stdin")
+    .option("--name <name>", "what it is called")
+    .addOption(new Option("--status <status>", "a disabled one sends nothing").choices(["active", "disabled"]))
+    .action(
+      async (
+        id: string,
+        file: string | undefined,
+        { name, status }: { name?: string; status?: string },
+        command: Command,
+      ) => {
+        const { out, client } = verbOf(command);
+        const change = {
+          ...(file === undefined ? {} : await readObject(file)),
+          ...(name === undefined ? {} : { name }),
+          ...(status === undefined ? {} : { status }),
+        };
+        if (Object.keys(change).length === 0)
+          throw usageError("channel.no_change", "Say what to change: a file, --name or --status.");
+        const row = await (await client()).patch(`/v1/channels/${encodeURIComponent(id)}`, change);
+        await out.value(row, () => out.record(row, columns));
+      },
+    );
 }
 
 export function keys(program: Command): void {

@@ -179,6 +179,10 @@ test("what a tenant works with is made and shown; a key is shown once, works, an
   const [channel] = await json("channels", "create", file("channel.json", JSON.stringify(account)));
   expect(await json("channels", "show", id(channel))).toMatchObject([{ name: "Second" }]);
   expect(await json("channels", "list")).toHaveLength(3);
+  const credentials = file("credentials.json", JSON.stringify({ credentials: { apiKey: "SG.y" } }));
+  const renamed = await json("channels", "update", id(channel), credentials, "--name", "Spare", "--status", "disabled");
+  expect(renamed).toMatchObject([{ name: "Spare", status: "disabled" }]);
+  expect((await outrider("channels", "update", id(channel))).code).toBe(2);
   const [made] = await json("keys", "create", "reader", "--scope", "leads:read");
   const key = String(made?.["apiKey"]);
   expect((await outrider("leads", "search", "--json", "--key", key)).code).toBe(0);
@@ -188,6 +192,124 @@ test("what a tenant works with is made and shown; a key is shown once, works, an
   expect(revoked).toMatchObject([{ revokedAt: expect.any(String) }]);
   expect(JSON.stringify(await json("keys", "list"))).not.toContain(key);
   expect((await outrider("leads", "search", "--key", key)).stderr).toContain("auth.invalid");
+});
+
+test("settings and limits are changed by name, and nothing stops or starts everything without --yes", async () => {
+  const rest = file("settings.json", JSON.stringify({ trackOpens: false, companyName: "From the file" }));
+  const named = ["--company", "Acme", "--time-zone", "Europe/Paris", "--quiet-hours", "21:00-08:00"];
+  const postal = ["--postal-address", "1 Main Street, Springfield", "--default-country", "ca"];
+  const settings = { companyName: "Acme", timeZone: "Europe/Paris", quietHours: { start: "21:00", end: "08:00" } };
+  const address = { postalAddress: "1 Main Street, Springfield", defaultCountry: "CA" };
+  const set = await json("tenant", "set", rest, ...named, ...postal);
+  expect(set).toMatchObject([{ status: "active", settings: { ...settings, ...address, trackOpens: false } }]);
+  await json(
+    "tenant",
+    "set",
+    "--unset",
+    "quietHours,trackOpens,defaultCountry",
+    "--unset",
+    "postalAddress",
+    "--time-zone",
+    "Etc/UTC",
+  );
+  const [shown, nothing, wrong, unsure] = await Promise.all([
+    outrider("tenant", "show"),
+    outrider("tenant", "set"),
+    outrider("tenant", "set", "--time-zone", "Mars/Olympus"),
+    outrider("tenant", "suspend"),
+  ]);
+  expect(shown.stdout).toMatch(/^company name +Acme$/m);
+  expect(shown.stdout).not.toContain("quiet hours");
+  expect([nothing.code, wrong.code, unsure.code]).toEqual([2, 1, 2]);
+  expect(wrong.stderr).toContain('timeZone = "Mars/Olympus"');
+  expect(unsure.stderr).toContain("--yes");
+  expect(await json("tenant", "suspend", "--yes")).toMatchObject([{ status: "suspended" }]);
+  expect(await json("tenant", "resume", "--yes")).toMatchObject([{ status: "active", suspendedAt: null }]);
+  const [limit] = await json("limits", "set", "1000000", "--per", "1h", "--domain", "Example.COM");
+  const hourly = {
+    scope: "domain",
+    scopeId: "example.com",
+    channel: "email",
+    maxCount: 1_000_000,
+    windowSeconds: 3_600,
+  };
+  expect(limit).toMatchObject({ ...hourly, enabled: true });
+  const off = { ...limit, enabled: false };
+  expect(await json("limits", "disable", id(limit))).toEqual([off]);
+  const [limits, both] = await Promise.all([
+    json("limits", "list"),
+    outrider("limits", "set", "1", "--per", "1d", "--sender", "x", "--domain", "y"),
+  ]);
+  expect(limits).toContainEqual(off);
+  expect(both.code).toBe(2);
+});
+
+test("a segment counts what its filter counts, under its name as under its id", async () => {
+  const filter = { op: "eq", field: "company.domain", value: "one.example" };
+  const target = file("filter.json", JSON.stringify(filter));
+  const [made] = await json("segments", "create", target, "--name", "Ada");
+  expect(made).toMatchObject({ name: "Ada", leadCount: 1 });
+  const one = [{ contacts: 1, leads: 1 }];
+  const [listed, shown, named, ofFile, unknown] = await Promise.all([
+    json("segments", "list"),
+    json("segments", "show", id(made)),
+    json("segments", "count", "Ada"),
+    json("segments", "count", target),
+    outrider("segments", "count", "Bob"),
+  ]);
+  expect(listed).toMatchObject([{ id: id(made) }]);
+  expect(shown).toMatchObject([{ filter }]);
+  expect([named, ofFile]).toEqual([one, one]);
+  expect(unknown.stderr).toContain('No segment is called "Bob"');
+});
+
+test("enrollments are held, ended and moved to a new plan, their tasks are done; what changes nothing is refused", async () => {
+  const calls = (wait: string) => [
+    { id: "call", type: "task", title: "Call them", to: wait },
+    { id: wait, type: "wait", duration: "P1D", to: "end" },
+    { id: "end", type: "stop" },
+  ];
+  await json(
+    "campaigns",
+    "create",
+    file("calls.json", JSON.stringify({ start: "call", nodes: calls("rest") })),
+    "--name",
+    "Calls",
+  );
+  await json("enroll", "Calls", "--all");
+  await json("campaigns", "activate", "Calls");
+  const walking = await until(async () => {
+    const rows = await json("enrollments", "list", "--campaign", "Calls", "--status", "active");
+    return rows.length === 2 && rows.every((row) => row["nodeId"] === "rest") ? rows : undefined;
+  });
+  const [ada, bob] = walking.map((row) => id(row)) as [string, string];
+  const [first, second] = await json("tasks", "list");
+  const [done, cancelled] = await Promise.all([
+    json("tasks", "done", id(first)),
+    json("tasks", "done", id(second), "--cancelled"),
+  ]);
+  expect([...done, ...cancelled]).toMatchObject([{ status: "done" }, { status: "cancelled" }]);
+  expect(await json("enrollments", "stop", bob, "--reason", "asked")).toMatchObject([{ status: "stopped" }]);
+  expect(await json("enrollments", "pause", ada)).toMatchObject([{ status: "paused" }]);
+  const [left, unmoved, shown] = await Promise.all([
+    json("tasks", "list"),
+    outrider("enrollments", "pause", bob),
+    json("enrollments", "show", bob),
+  ]);
+  expect(left).toEqual([]);
+  expect(unmoved).toMatchObject({ code: 1, stdout: "" });
+  expect(unmoved.stderr).toContain("enrollment.unchanged");
+  expect(shown).toMatchObject([{ exitReason: "asked", transitions: expect.any(Array) }]);
+  await json("campaigns", "update", "Calls", file("nap.json", JSON.stringify({ start: "call", nodes: calls("nap") })));
+  const stuck = await outrider("campaigns", "migrate", "Calls", "--json");
+  expect(stuck.code).toBe(1);
+  expect(parsed(stuck)).toMatchObject([{ migrated: 0, needMapping: [{ enrollmentId: ada }] }]);
+  // The way out that the refusal names.
+  expect(await json("enrollments", "resume", ada)).toMatchObject([{ status: "active" }]);
+  const moved = await json("campaigns", "migrate", "Calls", "--map", "rest=nap");
+  expect(moved).toEqual([{ migrated: 1, needMapping: [] }]);
+  expect(await json("enrollments", "show", ada)).toMatchObject([{ nodeId: "nap", status: "active" }]);
+  await json("campaigns", "stop", "Calls");
 });
 
 test("a campaign is simulated, sent, reported, explained and traced; what is held shows in the status", async () => {

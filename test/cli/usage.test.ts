@@ -33,6 +33,19 @@ test("an unknown verb, subcommand or option is refused with what may have been m
   expect(verb.stdout + sub.stdout + option.stdout).toBe("");
 });
 
+test("what is no pair, no time of day and no duration is refused before a server is asked", async () => {
+  const refused = await Promise.all([
+    run(["campaigns", "migrate", "x", "--map", "rest"], nowhere),
+    run(["tenant", "set", "--quiet-hours", "9-17"], nowhere),
+    run(["limits", "set", "5", "--per", "1x"], nowhere),
+  ]);
+  expect(refused.map(({ code }) => code)).toEqual([2, 2, 2]);
+  const [pair, hours, window] = refused.map(({ stderr }) => stderr);
+  expect(pair).toContain('--map "rest" is no pair');
+  expect(hours).toContain("21:00-08:00");
+  expect(window).toContain("1h or 7d");
+});
+
 test("under --json a refusal is one JSON object on stderr, and stdout stays empty", async () => {
   const wrong = await run(["campaigns", "show", "--json"], nowhere);
   expect(wrong).toMatchObject({ code: 2, stdout: "" });

@@ -4,13 +4,12 @@
  * Invariant: an answer shows `message` and `fields` of a DomainError and nothing else; what an unknown error says is logged
  * under the request id and never sent.
  */
-import { DomainError, type ErrorKind, type FieldProblem, pathOf } from "@outrider/core/kernel";
+import { DomainError, type ErrorKind, type FieldProblem } from "@outrider/core/kernel";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, Context as Invocation } from "aws-lambda";
 import type { Env, Hono, Context as HttpContext } from "hono";
 import { handle } from "hono/aws-lambda";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { ZodError } from "zod";
 import type { Handler, Host } from "./runtime.ts";
 
 /** The only table of error kind → HTTP status. */
@@ -155,19 +154,6 @@ export function withProblems<E extends Env, A extends Hono<E>>(host: Host, app: 
     return respond(c, refusal);
   });
   return app;
-}
-
-/** `defaultHook` of an OpenAPIHono: what a route's schema refuses looks like what a command refuses. */
-export function refuseInvalid(result: {
-  readonly success: boolean;
-  readonly error?: ZodError;
-  readonly target?: string;
-}): void {
-  if (result.success || !result.error) return;
-  const fields = result.error.issues.map((issue) => ({ path: pathOf(issue.path), message: issue.message }));
-  const [first] = fields;
-  const where = first?.path ? `${first.path}: ` : "";
-  throw new DomainError("invalid", "input.invalid", `${where}${first?.message ?? "invalid input"}`, { fields });
 }
 
 /**

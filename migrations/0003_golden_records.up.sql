@@ -121,11 +121,15 @@ select protect('people.intelligence', 'select, insert, update');
 create function company.record_history() returns trigger language plpgsql as $$
 begin
   insert into company.history (tenant_id, company_id, changed_fields, old_values, new_values, changed_by)
+  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
+  with pairs as materialized (
+    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
+  )
   select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
          nullif(current_setting('app.actor', true), '')
-  from new_rows n join old_rows o using (tenant_id, id),
-       lateral (select k.key, to_jsonb(o) -> k.key as old, k.value as new from jsonb_each(to_jsonb(n)) k
-                where k.key not in ('updated_at', 'provenance') and k.value is distinct from to_jsonb(o) -> k.key) f
+  from pairs n,
+       lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
+                where k.key not in ('updated_at', 'provenance') and k.value is distinct from n.was -> k.key) f
   group by n.tenant_id, n.id;
   return null;
 end $$;
@@ -136,12 +140,16 @@ create trigger record_history after update on company.master
 create function people.record_history() returns trigger language plpgsql as $$
 begin
   insert into people.history (tenant_id, person_id, changed_fields, old_values, new_values, changed_by)
+  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
+  with pairs as materialized (
+    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
+  )
   select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
          nullif(current_setting('app.actor', true), '')
-  from new_rows n join old_rows o using (tenant_id, id),
-       lateral (select k.key, to_jsonb(o) -> k.key as old, k.value as new from jsonb_each(to_jsonb(n)) k
+  from pairs n,
+       lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
                 where k.key not in ('updated_at', 'provenance', 'load_id', 'last_activity_at')
-                  and k.value is distinct from to_jsonb(o) -> k.key) f
+                  and k.value is distinct from n.was -> k.key) f
   group by n.tenant_id, n.id;
   return null;
 end $$;

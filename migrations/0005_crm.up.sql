@@ -260,10 +260,14 @@ create trigger record_insert after insert on leads
 create function record_lead_update() returns trigger language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
   insert into lead_audit_log (tenant_id, lead_id, field_name, old_value, new_value, changed_by)
-  select n.tenant_id, n.id, f.key, to_jsonb(o) ->> f.key, f.value, nullif(current_setting('app.actor', true), '')
-  from new_rows n join old_rows o using (tenant_id, id), lateral jsonb_each_text(to_jsonb(n)) f
+  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
+  with pairs as materialized (
+    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
+  )
+  select p.tenant_id, p.id, f.key, p.was ->> f.key, f.value, nullif(current_setting('app.actor', true), '')
+  from pairs p, lateral jsonb_each_text(p.is_now) f
   where f.key not in ('updated_at', 'name', 'score', 'last_contact_date', 'attempt_count', 'last_attempt_at', 'last_response_at')
-    and f.value is distinct from to_jsonb(o) ->> f.key;
+    and f.value is distinct from p.was ->> f.key;
   insert into lead_status_history (tenant_id, lead_id, from_status, to_status, trigger_type, stage_order)
   select n.tenant_id, n.id, o.status, n.status, current_trigger_type(), lead_stage_order(n.status)
   from new_rows n join old_rows o using (tenant_id, id) where n.status <> o.status;

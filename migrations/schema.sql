@@ -1932,11 +1932,15 @@ CREATE OR REPLACE FUNCTION company.record_history()
 AS $function$
 begin
   insert into company.history (tenant_id, company_id, changed_fields, old_values, new_values, changed_by)
+  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
+  with pairs as materialized (
+    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
+  )
   select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
          nullif(current_setting('app.actor', true), '')
-  from new_rows n join old_rows o using (tenant_id, id),
-       lateral (select k.key, to_jsonb(o) -> k.key as old, k.value as new from jsonb_each(to_jsonb(n)) k
-                where k.key not in ('updated_at', 'provenance') and k.value is distinct from to_jsonb(o) -> k.key) f
+  from pairs n,
+       lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
+                where k.key not in ('updated_at', 'provenance') and k.value is distinct from n.was -> k.key) f
   group by n.tenant_id, n.id;
   return null;
 end $function$;
@@ -2063,12 +2067,16 @@ CREATE OR REPLACE FUNCTION people.record_history()
 AS $function$
 begin
   insert into people.history (tenant_id, person_id, changed_fields, old_values, new_values, changed_by)
+  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
+  with pairs as materialized (
+    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
+  )
   select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
          nullif(current_setting('app.actor', true), '')
-  from new_rows n join old_rows o using (tenant_id, id),
-       lateral (select k.key, to_jsonb(o) -> k.key as old, k.value as new from jsonb_each(to_jsonb(n)) k
+  from pairs n,
+       lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
                 where k.key not in ('updated_at', 'provenance', 'load_id', 'last_activity_at')
-                  and k.value is distinct from to_jsonb(o) -> k.key) f
+                  and k.value is distinct from n.was -> k.key) f
   group by n.tenant_id, n.id;
   return null;
 end $function$;
@@ -2355,10 +2363,14 @@ CREATE OR REPLACE FUNCTION public.record_lead_update()
 AS $function$
 begin
   insert into lead_audit_log (tenant_id, lead_id, field_name, old_value, new_value, changed_by)
-  select n.tenant_id, n.id, f.key, to_jsonb(o) ->> f.key, f.value, nullif(current_setting('app.actor', true), '')
-  from new_rows n join old_rows o using (tenant_id, id), lateral jsonb_each_text(to_jsonb(n)) f
+  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
+  with pairs as materialized (
+    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
+  )
+  select p.tenant_id, p.id, f.key, p.was ->> f.key, f.value, nullif(current_setting('app.actor', true), '')
+  from pairs p, lateral jsonb_each_text(p.is_now) f
   where f.key not in ('updated_at', 'name', 'score', 'last_contact_date', 'attempt_count', 'last_attempt_at', 'last_response_at')
-    and f.value is distinct from to_jsonb(o) ->> f.key;
+    and f.value is distinct from p.was ->> f.key;
   insert into lead_status_history (tenant_id, lead_id, from_status, to_status, trigger_type, stage_order)
   select n.tenant_id, n.id, o.status, n.status, current_trigger_type(), lead_stage_order(n.status)
   from new_rows n join old_rows o using (tenant_id, id) where n.status <> o.status;

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
 /** Three suites: `unit` (behaviour, on real PostgreSQL), `guard` (the house's rules), `infra` (the deployed graph; needs SST's platform). */
@@ -5,6 +6,8 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // On two cores vitest would take one, and leave it idle while a test waits for PostgreSQL or a child process.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: [
       {
         extends: true,

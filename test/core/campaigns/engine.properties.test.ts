@@ -17,6 +17,7 @@ import {
   isTerminal,
 } from "../../../core/campaigns/state.ts";
 import { messageEvents, transitionEvents } from "../../../core/campaigns/vocabulary.ts";
+import { runs } from "../../support/runs.ts";
 import { validPlan } from "./arbitrary.ts";
 import { t0 } from "./plans.ts";
 
@@ -159,7 +160,7 @@ function run(plan: Plan, draws: readonly Move[]): Step[] {
   return steps;
 }
 
-const holds = (check: (steps: Step[], plan: Plan) => void, numRuns = 150) =>
+const holds = (check: (steps: Step[], plan: Plan) => void, numRuns = runs(60, 150)) =>
   fc.assert(
     fc.property(plans, moves, (plan, draws) => {
       check(run(freeze(plan), draws), plan);
@@ -298,7 +299,7 @@ test("left to its timers, every enrollment ends", () => {
       }
       expect(isTerminal(state.status)).toBe(true);
     }),
-    { numRuns: 150 },
+    { numRuns: runs(60, 150) },
   );
 });
 
@@ -325,7 +326,7 @@ test("reactions to an ended enrollment leave the same facts in any order and any
         .toSorted((a, b) => a.at - b.at);
       expect(after(shuffled.map((it) => it.event))).toEqual(after(events));
     }),
-    { numRuns: 150 },
+    { numRuns: runs(60, 150) },
   );
 });
 
@@ -345,6 +346,6 @@ test("a migration never sends a sent node again and forgets nothing", () => {
         expect(EnrollmentState.parse(JSON.parse(JSON.stringify(state)))).toEqual(state);
       }
     }),
-    { numRuns: 150 },
+    { numRuns: runs(60, 150) },
   );
 });

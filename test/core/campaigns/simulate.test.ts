@@ -12,6 +12,7 @@ import * as suppression from "../../../core/suppression/index.ts";
 import { putRateLimit, updateTenantSettings } from "../../../core/tenancy/index.ts";
 import { countRows, testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { runs } from "../../support/runs.ts";
 import { arrange, clock, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -208,8 +209,9 @@ const sentOf = (run: SimulationRun): string[] =>
 
 describe("a simulation of everybody who is enrolled", () => {
   it("is the live run, send for send, end for end", async () => {
+    const people = runs(32, 48);
     await setClock(database, dawn);
-    const { tenant, campaignId, contacts } = await world(48);
+    const { tenant, campaignId, contacts } = await world(people);
     await enroll(tenant, { campaignId, audience: { contactIds: contacts } });
     const before = await countRows(database, "outbound_messages");
     const run = await simulate(tenant, { campaignId });
@@ -230,7 +232,7 @@ describe("a simulation of everybody who is enrolled", () => {
       .where("tenant_id", "=", tenant.tenantId)
       .execute();
     const sent = live.filter((one) => one.at !== null);
-    expect(sent.length).toBeGreaterThan(60);
+    expect(sent.length).toBeGreaterThan(runs(32, 60));
     expect(sentOf(run)).toEqual(sent.map(key).toSorted());
     const ends = (rows: readonly { contactId: string | null; nodeId: string | null; reason: string | null }[]) =>
       rows.map((one) => `${one.contactId} ${one.nodeId} ${one.reason}`).toSorted();
@@ -310,7 +312,7 @@ describe("a simulation of everybody who is enrolled", () => {
 
   it("goes on from where everybody stands", async () => {
     await setClock(database, dawn);
-    const { tenant, campaignId, contacts } = await world(20);
+    const { tenant, campaignId, contacts } = await world(runs(12, 20));
     await enroll(tenant, { campaignId, audience: { contactIds: contacts } });
     await activate(tenant, { id: campaignId });
     const noon = new Date("2026-03-03T17:00:00Z");

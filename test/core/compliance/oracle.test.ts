@@ -4,6 +4,7 @@ import type { Kysely } from "kysely";
 import { describe, expect, test } from "vitest";
 import { allowedAt, nextAllowed, type QuietFacts, rules, type Weekday } from "../../../core/compliance/index.ts";
 import { testDatabase } from "../../support/database.ts";
+import { runs } from "../../support/runs.ts";
 import { type OracleQuestion, type OracleSpan, oracle } from "./oracle.ts";
 
 const database = await testDatabase({ empty: true });
@@ -116,8 +117,8 @@ const from2026 = Date.UTC(2026, 0, 2);
 const instant = fc.integer({ min: from2026, max: Date.UTC(2030, 11, 31) });
 
 describe("quiet hours agree with PostgreSQL", () => {
-  test("at 6,000 random combinations of zones, states, own hours and instants", async () => {
-    const asked = fc.sample(fc.record({ facts, at: instant }), { numRuns: 6_000, seed: 20261121 });
+  test("at random combinations of zones, states, own hours and instants", async () => {
+    const asked = fc.sample(fc.record({ facts, at: instant }), { numRuns: runs(1_500, 6_000), seed: 20261121 });
     expect(await disagreements(asked)).toEqual([]);
   });
 
@@ -128,7 +129,7 @@ describe("quiet hours agree with PostgreSQL", () => {
       shift: fc.constantFrom(-60_001, -60_000, -59_999, -1, 0, 1),
     });
     const asked = fc
-      .sample(edge, { numRuns: 6_000, seed: 7 })
+      .sample(edge, { numRuns: runs(1_500, 6_000), seed: 7 })
       .map(({ facts, at, shift }) => ({ facts, at: at + shift }));
     expect(await disagreements(asked)).toEqual([]);
   });
@@ -140,7 +141,7 @@ describe("quiet hours agree with PostgreSQL", () => {
       const read = (at: number) => offset.formatToParts(at).find((part) => part.type === "timeZoneName")?.value;
       const asked: { facts: QuietFacts; at: number }[] = [];
       const where = { zones: [zone], states: [], countries: ["ZZ"] };
-      for (let day = Date.UTC(2026, 0, 1); day < Date.UTC(2029, 0, 1); day += 86_400_000) {
+      for (let day = Date.UTC(2026, 0, 1); day < Date.UTC(runs(2027, 2029), 0, 1); day += 86_400_000) {
         if (read(day) === read(day + 86_400_000)) continue;
         // An hour's quiet that begins and ends inside typical gaps and repeats, and a window that does.
         for (let at = day - 5_400_000; at < day + 86_400_000 + 5_400_000; at += 60_000) {
@@ -160,14 +161,14 @@ describe("quiet hours agree with PostgreSQL", () => {
   );
 
   test("the next allowed instant is open, is the first open one on the minute, and is its own answer", async () => {
-    const asked = fc.sample(fc.record({ facts, at: instant }), { numRuns: 900, seed: 99 });
+    const asked = fc.sample(fc.record({ facts, at: instant }), { numRuns: runs(225, 900), seed: 99 });
     const found = asked.flatMap(({ facts, at }) => {
       const next = nextAllowed(facts, new Date(at));
       if (next === null) return [];
       expect(nextAllowed(facts, next)).toEqual(next);
       return [{ facts, at, next: next.getTime() }];
     });
-    expect(found.length).toBeGreaterThan(200);
+    expect(found.length).toBeGreaterThan(asked.length / 4.5);
     const answers = await oracle(
       db,
       found.map(({ facts, next }) => ({ zones: facts.where.zones, spans: spansOf(facts), at: next })),

@@ -10,6 +10,7 @@ import type { EventType } from "../../../core/kernel/vocabulary.ts";
 import type { ProviderEvent } from "../../../core/ports/sender.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
+import { runs } from "../../support/runs.ts";
 import { arrange, setClock } from "../../support/tenant.ts";
 import { monday } from "./world.ts";
 
@@ -83,7 +84,7 @@ function* permutations<T>(values: readonly T[]): Generator<T[]> {
   }
 }
 
-it("all 720 orders of six events, one by one, end in the same state", async () => {
+it("orders of six events, one by one, end in the same state", async () => {
   const story: Told[] = [
     { n: 0, type: "delivered", at: minutes(5) },
     // Within two seconds of delivery: a scanner, whichever of the two is heard of first.
@@ -95,8 +96,10 @@ it("all 720 orders of six events, one by one, end in the same state", async () =
   ];
   const [expected] = await endsOf([[story]]);
   expect(expected).toMatchObject({ status: "complained", clicked_at: null, opened_at: minutes(9), suppressed: true });
-  const ends = await endsOf([...permutations(story)].map((order) => order.map((one) => [one])));
-  expect(ends).toHaveLength(720);
+  // Of 720 orders all, or every seventh: seven shares no factor with 720, so that no event keeps its place.
+  const orders = [...permutations(story)].filter((_, n) => n % runs(7, 1) === 0);
+  const ends = await endsOf(orders.map((order) => order.map((one) => [one])));
+  expect(ends).toHaveLength(runs(103, 720));
   for (const end of ends) expect(end).toEqual(expected);
 }, 60_000);
 
@@ -143,6 +146,6 @@ it("any events in any order, in any batches, twice over, end in the same state",
         expect(await endsOf([cut], status)).toEqual([expected]);
       },
     ),
-    { numRuns: 30 },
+    { numRuns: runs(15, 30) },
   );
 }, 60_000);

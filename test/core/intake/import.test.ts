@@ -16,6 +16,7 @@ import { claim, transact, work } from "../../../core/kernel/index.ts";
 import { define } from "../../../functions/imports.ts";
 import type { Host } from "../../../functions/lib/runtime.ts";
 import { testDatabase } from "../../support/database.ts";
+import { runs } from "../../support/runs.ts";
 import { newTenant, type TestTenant } from "../../support/tenant.ts";
 import { deps, people, stream, unlimited } from "./bytes.ts";
 
@@ -202,34 +203,40 @@ describe("an import", () => {
 });
 
 describe("interrupted", () => {
-  const rows = 3_500;
+  /** Chunks of 1,000 rows before the last. */
+  const whole = runs(1, 3);
 
-  it.each([0, 1, 2, 3])("after %i chunks it goes on at the next row: no doubles, equal totals", async (chunks) => {
-    const ctx = await newTenant(database);
-    const d = deps();
-    const { id } = await createImport(d, ctx, { source: "list" }, people(1, rows));
-    const first = await runImports(d, ctx, [id], limitedTo(chunks + 1));
-    if (chunks < 3) expect(first).toEqual([{ id, kind: "paused" }]);
-    if (chunks < 3) expect(d.queue.drain()).toEqual([{ kind: "imports", tenantId: ctx.tenantId, ids: [id] }]);
-    await runImports(d, ctx, [id], unlimited);
-    expect((await getImport(ctx, { id: id })).rows).toEqual({
-      read: rows,
-      accepted: rows,
-      duplicate: 0,
-      rejected: 0,
-      promoted: rows,
-    });
-    expect(await count(ctx, "intake.raw_loads")).toBe(rows);
-    expect(await count(ctx, "leads")).toBe(rows);
-  });
+  it.each(Array.from({ length: whole + 1 }, (_, n) => n))(
+    "after %i chunks it goes on at the next row: no doubles, equal totals",
+    async (chunks) => {
+      const ctx = await newTenant(database);
+      const d = deps();
+      const rows = whole * 1_000 + 500;
+      const { id } = await createImport(d, ctx, { source: "list" }, people(1, rows));
+      const first = await runImports(d, ctx, [id], limitedTo(chunks + 1));
+      if (chunks < whole) expect(first).toEqual([{ id, kind: "paused" }]);
+      if (chunks < whole) expect(d.queue.drain()).toEqual([{ kind: "imports", tenantId: ctx.tenantId, ids: [id] }]);
+      await runImports(d, ctx, [id], unlimited);
+      expect((await getImport(ctx, { id: id })).rows).toEqual({
+        read: rows,
+        accepted: rows,
+        duplicate: 0,
+        rejected: 0,
+        promoted: rows,
+      });
+      expect(await count(ctx, "intake.raw_loads")).toBe(rows);
+      expect(await count(ctx, "leads")).toBe(rows);
+    },
+  );
 
   it("by the death of its connections, mid-transaction, it resumes when its lease has run out", async () => {
+    const rows = 3_500;
     const ctx = await newTenant(database);
     const d = deps();
     const { id } = await createImport(d, ctx, { source: "list" }, people(1, rows));
     const kill = sql`select pg_terminate_backend(pid) from pg_stat_activity
       where usename = 'outrider_app' and datname = current_database() and state <> 'idle'`;
-    for (let kills = 0; kills < 3; kills += 1) {
+    for (let kills = 0; kills < runs(1, 3); kills += 1) {
       const [claimed] = await transact(ctx, ({ db }) => claim(db, ctx.tenantId, work.imports, { ids: [id], limit: 1 }));
       if (!claimed) throw new Error("the import cannot be claimed");
       let streamed = 0;

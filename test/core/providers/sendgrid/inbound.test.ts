@@ -3,6 +3,7 @@ import fc from "fast-check";
 import iconv from "iconv-lite";
 import { describe, expect, it } from "vitest";
 import { sendgrid } from "../../../../core/providers/sendgrid/index.ts";
+import { runs } from "../../../support/runs.ts";
 
 const fixtures = new URL("../../../fixtures/sendgrid/", import.meta.url);
 const fixture = (name: string): Buffer => readFileSync(new URL(name, fixtures));
@@ -268,7 +269,7 @@ describe("a broken form", () => {
         expect(inbound.length + problems.length).toBe(1);
         expect(JSON.stringify(inbound)).not.toMatch(/\\u0000|\\ud[89a-f]/i);
       }),
-      { numRuns: 1_500 },
+      { numRuns: runs(400, 1_500) },
     );
   });
 });

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { newId } from "../../../../core/kernel/id.ts";
 import type { ParsedDelivery } from "../../../../core/ports/sender.ts";
 import { twilio } from "../../../../core/providers/twilio/index.ts";
+import { runs } from "../../../support/runs.ts";
 
 const receivedAt = new Date("2026-11-20T12:00:30Z");
 const messageId = newId("message", receivedAt);
@@ -218,7 +219,7 @@ describe("any other body", () => {
         expect(events.length + inbound.length + problems.length).toBe(1);
         expect(JSON.stringify([events, inbound])).not.toMatch(/\\u0000|\\ud[89a-f]/i);
       }),
-      { numRuns: 3_000 },
+      { numRuns: runs(750, 3_000) },
     );
   });
 });

@@ -40,6 +40,7 @@ const gmailDomains = new Set(["gmail.com", "googlemail.com"]);
 export function suppressionAddress(channel: string, address: string): string {
   if (channel !== "email") return address;
   const domain = emailDomain(address);
-  const local = address.slice(0, address.lastIndexOf("@")).replace(/\+.*$/, "");
+  // A mailbox may begin with a plus sign; what follows a later one is a tag.
+  const local = address.slice(0, address.lastIndexOf("@")).replace(/^(.+?)\+.*$/, "$1");
   return gmailDomains.has(domain) ? `${local.replaceAll(".", "")}@gmail.com` : `${local}@${domain}`;
 }

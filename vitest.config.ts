@@ -16,6 +16,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: ["test/guard/**", "test/infra/**"],
           globalSetup: ["test/support/global-setup.ts"],
+          setupFiles: ["test/support/properties.ts"],
         },
       },
       {

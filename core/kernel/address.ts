@@ -41,6 +41,6 @@ export function suppressionAddress(channel: string, address: string): string {
   if (channel !== "email") return address;
   const domain = emailDomain(address);
   // A mailbox may begin with a plus sign; what follows a later one is a tag.
-  const local = address.slice(0, address.lastIndexOf("@")).replace(/^(.+?)\+.*$/, "$1");
+  const local = address.slice(0, address.lastIndexOf("@")).replace(/^(.+?)\.*\+.*$/, "$1");
   return gmailDomains.has(domain) ? `${local.replaceAll(".", "")}@gmail.com` : `${local}@${domain}`;
 }

@@ -37,7 +37,7 @@ export function connect({ url, driver, max = 1, onConnectionLost = () => {} }: C
   return new Kysely<DB>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
 }
 
-/** Writes leave at once instead of waiting a timer tick for company: 22 × less latency per statement (measured: docs/performance.md). */
+/** Writes leave at once instead of waiting a timer tick for company, which every statement of a transaction would pay. */
 export function useNeonDriver(localProxy?: string): void {
   neonConfig.coalesceWrites = false;
   if (localProxy === undefined) return;

@@ -1,8 +1,8 @@
 /**
  * The archive of deliveries. Invariant: when `add` resolves, the bytes are committed; nothing of them has been parsed.
  *
- * Requests that arrive while an INSERT is under way share the next one. A row costs the commit, not the row: sharing doubles what one process
- * takes (docs/performance.md), and a request that is alone waits for nobody.
+ * Requests that arrive while an INSERT is under way share the next one: what costs is the commit, not the row. A request that is
+ * alone waits for nobody.
  */
 import { type Kysely, sql } from "kysely";
 import type { DB } from "../db/types.gen.ts";

@@ -129,19 +129,24 @@ export function senders(program: Command): void {
         await out.value(row, () => out.record(row, columns));
       },
     );
-  for (const [name, description] of [
-    ["verify", "record that the provider or DNS has proved the address"],
-    ["default", "make a verified sender the default"],
-  ] as const) {
-    group
-      .command(`${name} <sender>`)
-      .description(description)
-      .action(async (id: string, _options, command: Command) => {
-        const { out, client } = verbOf(command);
-        const row = await (await client()).post(`/v1/senders/${encodeURIComponent(id)}/${name}`);
-        await out.value(row, () => out.record(row, columns));
-      });
-  }
+  group
+    .command("verify <sender>")
+    .description("ask the provider whether the address may send")
+    .option("--attested", "take your word instead of asking, for accounts that cannot tell")
+    .action(async (id: string, { attested }: { attested?: true }, command: Command) => {
+      const { out, client } = verbOf(command);
+      const body = attested ? { attested } : {};
+      const row = await (await client()).post(`/v1/senders/${encodeURIComponent(id)}/verify`, body);
+      await out.value(row, () => out.record(row, columns));
+    });
+  group
+    .command("default <sender>")
+    .description("make a verified sender the default")
+    .action(async (id: string, _options, command: Command) => {
+      const { out, client } = verbOf(command);
+      const row = await (await client()).post(`/v1/senders/${encodeURIComponent(id)}/default`);
+      await out.value(row, () => out.record(row, columns));
+    });
 }
 
 export function channels(program: Command): void {

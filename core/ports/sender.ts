@@ -37,12 +37,20 @@ export type SendOutcome =
     }
   | { readonly kind: "ambiguous"; readonly reason: string };
 
+/** Whether a provider lets an address send. `unknown`: it could not be asked, or its key may not ask. */
+export type SenderProof =
+  | { readonly kind: "proved"; readonly by: "domain" | "address"; readonly providerSenderId: string | null }
+  | { readonly kind: "unproved"; readonly reason: string }
+  | { readonly kind: "unknown"; readonly reason: string };
+
 export interface Sender {
   readonly provider: string;
   /** The shape of its credentials, checked when a channel is stored and again when they are used. */
   readonly credentials?: z.ZodType;
   /** Never throws for what a provider or network can do; resolves within `timeoutMs`. */
   send(credentials: Credentials, message: OutgoingMessage, timeoutMs: number, now: Date): Promise<SendOutcome>;
+  /** Asks the provider whether the account may send from an address; only where its API can tell. Never throws. */
+  proveSender?(credentials: Credentials, fromEmail: string, timeoutMs: number): Promise<SenderProof>;
   /** Asks the provider whether it knows a message; only where its API can tell. */
   lookup?(
     credentials: Credentials,

@@ -9,6 +9,7 @@ export * from "./config.ts";
 export { type Answer, answerOnce, expireIdempotencyKeys, type IdempotentRequest } from "./idempotency.ts";
 export * from "./keys.ts";
 export * from "./limits.ts";
+export * from "./proof.ts";
 export * from "./provision.ts";
 export * from "./senders.ts";
 export * from "./tenants.ts";

@@ -87,6 +87,8 @@ export const Settings = z.strictObject({
   webhooks: Webhooks.prefault({}),
   /** False: reactions that fall due are lost, as if the provider had no webhook configured. */
   webhooksEnabled: z.boolean().default(true),
+  /** Sender domains that SendGrid has not authenticated; it has all others. */
+  unprovenDomains: z.array(z.string().toLowerCase()).default([]),
   /** Virtual seconds per real second for reactions. Only with the real clock. */
   speed: z.number().min(0.001).max(10_000_000).default(1),
   /** Reactions wait for the next multiple of this (counted from 1970), so that a virtual clock has fewer instants to stop at. */

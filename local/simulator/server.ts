@@ -14,6 +14,7 @@ import { Outbox, type SimulatorClock } from "./outbox.ts";
 import { mailboxPage, messagePage } from "./page.ts";
 import { batchOf, type Stage } from "./reactions.ts";
 import { takeMail, tooLarge } from "./sendgrid.ts";
+import { listDomains, listVerifiedSenders } from "./sendgrid-senders.ts";
 import { type Accept, State } from "./state.ts";
 import { createMessage } from "./twilio.ts";
 import { listMessages, showMessage } from "./twilio-read.ts";
@@ -126,6 +127,12 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
         intake.restartCounting();
         await state.reset();
         return json(200, {});
+      case "GET /v3": {
+        const { authorization } = request.headers;
+        if (second === "verified_senders") return listVerifiedSenders(endpoints, authorization);
+        if (second !== "whitelabel" || third !== "domains") break;
+        return listDomains(endpoints, authorization, url.searchParams, settings.unprovenDomains);
+      }
       case "GET /2010-04-01":
         if (second !== "Accounts") break;
         return fourth === "Messages.json"

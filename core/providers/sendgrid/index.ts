@@ -15,6 +15,7 @@ export const sendgrid: Sender & WebhookAdapter = {
   credentials: SendgridCredentials,
   // Loaded on first use: an HTTP client of 0.8 MB and parsers of 0.7 MB, which most functions never need.
   send: async (...call) => (await import("./send.ts")).send(...call),
+  proveSender: async (...call) => (await import("./senders.ts")).proveSender(...call),
   verify,
   parse: (request, receivedAt) =>
     isMultipart(request.headers)

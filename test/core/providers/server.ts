@@ -20,6 +20,8 @@ export interface ProviderServer {
   readonly requests: RecordedRequest[];
   /** What the next requests get. `reset` breaks the connection after the request was read. */
   answer: Answer | "reset" | "hang";
+  /** What paths get instead, without their query. */
+  readonly answers: Map<string, Answer>;
   close(): Promise<void>;
 }
 
@@ -31,7 +33,7 @@ export async function startProvider(): Promise<ProviderServer> {
     request.on("end", () => {
       const { method, url, headers } = request;
       requests.push({ method, path: url, headers, body: Buffer.concat(chunks).toString() });
-      const { answer } = provider;
+      const answer = provider.answers.get(url?.split("?")[0] ?? "") ?? provider.answer;
       if (answer === "hang") return;
       if (answer === "reset") request.socket.resetAndDestroy();
       else response.writeHead(answer.status, answer.headers).end(answer.body);
@@ -42,6 +44,7 @@ export async function startProvider(): Promise<ProviderServer> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     answer: { status: 202 },
+    answers: new Map(),
     close: () => {
       server.closeAllConnections();
       return new Promise((resolve) => server.close(() => resolve()));

@@ -33,16 +33,16 @@ test("an account needs a channel and a provider that exist", async () => {
   ]);
 });
 
-test("a sender starts pending, becomes the default when verified first, and only a verified one can", async () => {
+test("a sender starts pending, becomes the default when vouched for first, and only a verified one can", async () => {
   const first = (await one.post("/v1/senders", { fromEmail: "Ada@Acme.example", fromName: "Ada" })).body;
   const second = (await one.post("/v1/senders", { fromEmail: "bob@acme.example", fromName: "Bob" })).body;
   expect(first).toMatchObject({ fromEmail: "ada@acme.example", status: "pending", isDefault: false });
   expect((await one.post(`/v1/senders/${second.id}/default`)).body.code).toBe("sender.unverified");
-  expect((await one.post(`/v1/senders/${first.id}/verify`)).body).toMatchObject({
+  expect((await one.post(`/v1/senders/${first.id}/verify`, { attested: true })).body).toMatchObject({
     status: "verified",
     isDefault: true,
   });
-  await one.post(`/v1/senders/${second.id}/verify`, { providerSenderId: "17" });
+  await one.post(`/v1/senders/${second.id}/verify`, { attested: true, providerSenderId: "17" });
   expect((await one.post(`/v1/senders/${second.id}/default`)).body).toMatchObject({
     isDefault: true,
     providerSenderId: "17",

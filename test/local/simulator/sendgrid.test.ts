@@ -360,3 +360,18 @@ describe("Inbound Parse", () => {
     expect((await PostalMime.parse(fields.email ?? "")).text).toMatch(/^Please remove me from your list\./);
   });
 });
+
+test("it tells which domains it has authenticated, to whoever holds the key", async () => {
+  const ask = async (path: string, key = "SG.test.key") => {
+    const response = await fetch(`${on.simulator.url}${path}`, { headers: { authorization: `Bearer ${key}` } });
+    return { status: response.status, body: (await response.json()) as unknown };
+  };
+  await putBehaviour(on.simulator, { unprovenDomains: ["Pending.example"] });
+  expect(await ask("/v3/whitelabel/domains?domain=acme.example")).toMatchObject({
+    status: 200,
+    body: [{ domain: "acme.example", valid: true }],
+  });
+  expect(await ask("/v3/whitelabel/domains?domain=pending.example")).toMatchObject({ body: [{ valid: false }] });
+  expect(await ask("/v3/verified_senders")).toEqual({ status: 200, body: { results: [] } });
+  expect((await fetch(`${on.simulator.url}/v3/verified_senders`)).status).toBe(401);
+});

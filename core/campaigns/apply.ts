@@ -7,7 +7,7 @@
  */
 import { sql } from "kysely";
 import type { TxContext } from "../kernel/index.ts";
-import { enqueue, type NewMessage } from "../messages/index.ts";
+import { campaignGates, enqueue, type NewMessage } from "../messages/index.ts";
 import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
 import { addDuration } from "./duration.ts";
@@ -86,12 +86,6 @@ export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEve
     }));
   }
 }
-
-/** A CTE `gates` that locks the campaigns of enrollments shared: nobody pauses or stops them until this transaction ends. @param locked the CTE they come from */
-export const campaignGates = (ctx: TxContext, locked: string) => sql`gates as materialized (
-      select pg_advisory_xact_lock_shared(k.key)
-      from (select distinct hashtextextended(${`campaign:${ctx.tenantId}:`} || campaign_id, 0) as key from ${sql.table(locked)} order by key) k
-    )`;
 
 /** Locks enrollments in id order. Everybody who needs their rows does it through here or in the same order. */
 export async function lockWalkers(ctx: TxContext, ids: readonly string[]): Promise<Walker[]> {

@@ -4,8 +4,8 @@
  */
 import { sql } from "kysely";
 import { backoffSeconds, type Context, newId, type TxContext, transact, work } from "../kernel/index.ts";
-import { cancelUnsent } from "../messages/index.ts";
-import { applyEvents, campaignGates, type EnrollmentEvent } from "./apply.ts";
+import { campaignGates, cancelUnsent } from "../messages/index.ts";
+import { applyEvents, type EnrollmentEvent } from "./apply.ts";
 import type { TimeoutName } from "./state.ts";
 
 /** Actions taken in one transaction. */

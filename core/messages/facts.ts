@@ -6,6 +6,7 @@ import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
 import type { Channel, SuppressionReason, TxContext } from "../kernel/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
+import { campaignGates } from "./campaign-lock.ts";
 import type { ContentSource } from "./content.ts";
 import type { GateFacts } from "./gate.ts";
 
@@ -115,8 +116,9 @@ export async function readCandidates(ctx: TxContext, ids: readonly string[]): Pr
 }
 
 /**
- * Locks the addresses of the messages in one order for everybody, then their enrollments, then the rows that are still due. Whoever
- * suppresses an address takes the same locks, so what committed before is seen here and what commits later finds the message claimed.
+ * Locks the addresses of the messages in one order for everybody, then their enrollments, then their campaigns, then the rows that are still
+ * due. Whoever suppresses an address or pauses a campaign takes the same locks, so what committed before is seen here and what commits later
+ * finds the message claimed.
  */
 export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined, limit: number): Promise<Candidate[]> {
   const named = ids && ids.length > 0 ? sql`and m.id = any(${ids as string[]})` : sql``;
@@ -139,9 +141,11 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
   if (wanted.length === 0) return [];
   const enrollments = [...new Set(wanted.flatMap((row) => (row.contact_campaign_id ? [row.contact_campaign_id] : [])))];
   if (enrollments.length > 0) {
-    await sql`select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${enrollments}) order by id for update`.execute(
-      ctx.db,
-    );
+    await sql`
+      with walkers as materialized (
+        select campaign_id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${enrollments}) order by id for update
+      ), ${campaignGates(ctx, "walkers")}
+      select count(*) from gates`.execute(ctx.db);
   }
   const { rows } = await sql<Candidate>`
     with locked as materialized (

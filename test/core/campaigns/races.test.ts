@@ -8,6 +8,7 @@ import {
   enroll,
   pause,
   pauseEnrollment,
+  resume,
   resumeEnrollment,
   runActions,
   stop,
@@ -232,6 +233,31 @@ describe("locks are taken in one order, so that nobody is thrown out", () => {
     );
     expect((await enrollmentsOf(tenant)).map((one) => one.exit_reason)).toEqual(["stopped_by_operator"]);
   });
+});
+
+it("a claim waits for a pause that is under way, and then takes nothing of its campaign", async () => {
+  const { tenant, contacts, id } = await drafted(mail, 3);
+  await enroll(tenant, { campaignId: id, audience: { contactIds: contacts } });
+  await activate(tenant, { id });
+  await runActions(tenant, []);
+  const go = Promise.withResolvers<void>();
+  const locked = Promise.withResolvers<void>();
+  const pausing = transact(tenant, async (ctx) => {
+    // The first thing that a pause does: no row is touched yet.
+    await sql`select pg_advisory_xact_lock(hashtextextended(${`campaign:${ctx.tenantId}:${id}`}, 0))`.execute(ctx.db);
+    locked.resolve();
+    await go.promise;
+    await pause(ctx, { id });
+  });
+  await locked.promise;
+  const sending = send(tenant, tenant);
+  await waits(database, sending);
+  go.resolve();
+  await Promise.all([pausing, sending]);
+  expect(addresses(tenant)).toEqual([]);
+  await resume(tenant, { id });
+  await pump(tenant);
+  expect(addresses(tenant)).toHaveLength(3);
 });
 
 it("an enrollment that was stopped before it began cannot be paused or resumed back to life", async () => {

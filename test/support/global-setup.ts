@@ -45,7 +45,7 @@ const template = "outrider_template";
 const prefix = "outrider-test-";
 
 export async function setup(project: TestProject): Promise<void> {
-  shared.outriderTestServer ??= start();
+  shared.outriderTestServer ??= startTestServer();
   const running = await shared.outriderTestServer;
   running.users++;
   project.provide("testServer", running.server);
@@ -58,7 +58,8 @@ export async function teardown(): Promise<void> {
   await running.stop();
 }
 
-async function start(): Promise<Running> {
+/** For runs outside of vitest too: call `stop` of what it returns. */
+export async function startTestServer(): Promise<Running> {
   removeLeftovers();
   const dir = mkdtempSync(path.join(os.tmpdir(), `${prefix}${process.pid}-`));
   const postgres = await startPostgres({ dir, mode: "test" }).catch((error: unknown) => {

@@ -1,6 +1,6 @@
 /** Schedule `maintain`: partitions ahead of time, campaigns that have ended, what has served its time. */
 import { completeFinished } from "@outrider/core/campaigns";
-import { allTenants, transact } from "@outrider/core/kernel";
+import { allTenants, reach, transact } from "@outrider/core/kernel";
 import { expireWindows, makePartitions } from "@outrider/core/messages";
 import { expireIdempotencyKeys } from "@outrider/core/tenancy";
 import { type Host, lazily } from "./lib/runtime.ts";
@@ -17,6 +17,7 @@ export const define = (host: Host) =>
         counts.windows += await expireWindows(ctx);
         counts.keys += await expireIdempotencyKeys(ctx);
       });
+      reach("maintain.tenant");
     }
     return counts;
   });

@@ -12,6 +12,7 @@ export const define = (host: Host) =>
     const counts: Record<string, number> = {};
     for (const kind of bellKinds) {
       const due = await dueWork(host.db, kind, limit);
+      if (due.size > 0) reach("sweep.found");
       await host.queue.ring(mergeBells([...due].map(([tenantId, ids]) => ({ kind, tenantId, ids }))));
       reach("sweep.rung");
       counts[kind] = [...due.values()].reduce((sum, ids) => sum + ids.length, 0);

@@ -8,6 +8,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { DeleteMessageBatchCommand, type Message, ReceiveMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
 import type { Context as Invocation, SQSEvent, SQSRecord } from "aws-lambda";
+import { reach } from "../core/kernel/fault.ts";
 import type { LocalQueue } from "./aws.ts";
 
 /** A function as Lambda sees it. */
@@ -149,6 +150,7 @@ export function mapQueue(options: MappingOptions): Mapping {
     if (done.length === 0) return;
     const Entries = done.map(({ receiptHandle }, at) => ({ Id: String(at), ReceiptHandle: receiptHandle }));
     await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: queue.url, Entries })).catch(onError);
+    reach("bells.deleted");
   }
 
   async function poll(): Promise<void> {

@@ -14,6 +14,7 @@ import {
   Page,
   paged,
   query,
+  reach,
   type TxContext,
 } from "../kernel/index.ts";
 import * as segments from "../segments/index.ts";
@@ -201,6 +202,7 @@ async function insertEnrollments(ctx: TxContext, entering: Entering): Promise<Om
       from unnest(${chosen.map((r) => r.id)}::text[], ${chosen.map((r) => r.leadId)}::text[], ${chosen.map((r) => r.contactId)}::text[],
         ${chosen.map((r) => r.entry)}::int[]) as r(id, lead_id, contact_id, entry)
       order by r.id`.execute(ctx.db);
+    reach("enrollment.entering");
   }
   const unknown = contactIds.length - [...counts.values()].reduce((sum, n) => sum + n, 0);
   return {

@@ -4,7 +4,7 @@
  */
 import { sql } from "kysely";
 import * as z from "zod";
-import { type CampaignStatus, command, idOf, type TxContext } from "../kernel/index.ts";
+import { type CampaignStatus, command, idOf, reach, type TxContext } from "../kernel/index.ts";
 import { actionKey } from "./fold.ts";
 import { type Campaign, errors, getCampaign, lock, logCampaign } from "./manage.ts";
 import { planVersions } from "./versions.ts";
@@ -38,6 +38,7 @@ async function move(
     .where("campaign_id", "=", id)
     .execute();
   await logCampaign(ctx, id, from, to, reason);
+  reach("campaign.moving");
   return from;
 }
 
@@ -150,6 +151,7 @@ export async function startDrafts(ctx: TxContext, campaignId: string): Promise<v
       with ordinality as r(id, start, key, n)
     on conflict (tenant_id, idempotency_key) do nothing
     returning id`.execute(ctx.db);
+  reach("campaign.starting");
   ringDue(
     ctx,
     scheduled.map((row) => row.id),

@@ -3,7 +3,7 @@
  * has moved its enrollment and one that did not is still due.
  */
 import { sql } from "kysely";
-import { backoffSeconds, type Context, newId, type TxContext, transact, work } from "../kernel/index.ts";
+import { backoffSeconds, type Context, newId, reach, type TxContext, transact, work } from "../kernel/index.ts";
 import { campaignGates, cancelUnsent } from "../messages/index.ts";
 import { applyEvents, type EnrollmentEvent } from "./apply.ts";
 import type { TimeoutName } from "./state.ts";
@@ -48,7 +48,9 @@ async function runBatch(ctx: TxContext, ids: readonly string[], limit: number): 
         ? { type: "due", nodeId: action.node_id }
         : { type: "timeout", nodeId: action.node_id, on: (action.watch ?? "end") as TimeoutName },
   }));
+  if (events.length > 0) reach("action.taking");
   await applyEvents(ctx, events);
+  if (events.length > 0) reach("action.applying");
   if (due.length === limit) ctx.bells.push({ kind: "actions", tenantId: ctx.tenantId, ids: [] });
   return due.length;
 }

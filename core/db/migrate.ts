@@ -9,6 +9,7 @@ import path from "node:path";
 import { type Kysely, sql } from "kysely";
 import { type Migration, type MigrationResultSet, Migrator } from "kysely/migration";
 import { DomainError } from "../kernel/error.ts";
+import { reach } from "../kernel/fault.ts";
 
 export interface MigrateOptions {
   /** The folder of `NNNN_name.up.sql` / `NNNN_name.down.sql` pairs. */
@@ -155,6 +156,7 @@ function runnable(name: string, pair: Pair | undefined, lockTimeoutMs: number): 
     } catch (cause) {
       throw located(`${name}.${half}.sql`, text, cause);
     }
+    reach("schema.migrating");
     // Kysely's own tables belong to the connecting user.
     await sql`set local role none`.execute(db);
   };

@@ -100,6 +100,7 @@ async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string
     };
   });
   if (claimed.length === 0) return { claimed: 0, completed: 0, failed: 0, newEvents: 0, newInbound: 0 };
+  reach("delivery.claimed");
   const byId = new Map(claimed.map((one) => [one.id, one]));
   const jobs: Job[] = [];
   const broken: Settled[] = [];
@@ -112,7 +113,10 @@ async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string
   }
   reach("delivery.parsed");
   let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
-  for (const group of groups(jobs)) done = sum(done, await applyGroup(ctx, group, broken));
+  for (const group of groups(jobs)) {
+    done = sum(done, await applyGroup(ctx, group, broken));
+    reach("delivery.applied");
+  }
   if (broken.length > 0) await transact(ctx, (ctx) => settle(ctx.db, ctx.tenantId, work.deliveries, broken));
   return { claimed: claimed.length, failed: broken.filter((one) => one.status === "failed").length, ...done };
 }
@@ -223,6 +227,7 @@ const applyTogether = (ctx: Context, jobs: readonly Job[]): Promise<Outcome> =>
     const ours = jobs.filter(({ claimed }) => held.has(claimed.id));
     const effects = await takeEffect(ctx, batchOf(ours));
     await note(ctx, ours, effects);
+    reach("delivery.applying");
     return { completed: ours.length, newEvents: effects.newEvents, newInbound: effects.newInbound };
   });
 

@@ -1,8 +1,8 @@
 /**
  * The front door of webhooks: find the endpoint, verify the raw bytes, archive them, ring.
  *
- * Invariants: nothing is parsed before it is archived, nothing is accepted before it is durable; an endpoint that does not exist and a
- * signature that does not match are refused with the same words.
+ * Invariants: nothing is parsed before it is archived, nothing is accepted before it is durable (in the database or, while that does not
+ * answer, in object storage); an endpoint that does not exist and a signature that does not match are refused with the same words.
  */
 import { createHash } from "node:crypto";
 import type { Kysely } from "kysely";
@@ -10,7 +10,8 @@ import type { DB } from "../db/types.gen.ts";
 import { type Context, DomainError, newId, reach, storableText, transact } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
-import { Archive, countRefusal, type Kept } from "./archive.ts";
+import { Archive, countRefusal, isRowsFault, type Kept } from "./archive.ts";
+import { spill } from "./spill.ts";
 
 export interface IntakeDeps {
   readonly db: Kysely<DB>;
@@ -32,6 +33,8 @@ export const maxInlineBytes = 100 * 1_024;
 /** How long credentials are trusted without looking. A signature that fails under them is checked again with fresh ones. */
 const endpointSeconds = 60;
 const maxEndpoints = 10_000;
+/** How long the database may take before a request is kept elsewhere: providers wait 10 to 15 s, and a sleeping database wakes in 5. */
+const archiveMs = 2_000;
 
 interface Endpoint {
   readonly tenantId: string;
@@ -78,14 +81,36 @@ export class WebhookIntake {
     this.#archive = new Archive({ db: deps.db });
   }
 
-  /** @throws DomainError `webhook.refused`, `webhook.too_large`, `webhook.unavailable` */
-  async receive(call: WebhookCall): Promise<Kept> {
+  /**
+   * Resolves when the request is durable.
+   * @returns null when it is spilled: the database did not answer in time, so it is archived later (`drainSpill`)
+   * @throws DomainError `webhook.refused`, `webhook.too_large`, `webhook.unavailable`
+   */
+  async receive(call: WebhookCall): Promise<Kept | null> {
     const limit = isMultipart(call.request) ? maxMultipartBytes : maxBodyBytes;
     if (call.request.body.byteLength > limit) {
       await this.#refuseLarge(call);
       throw errors.tooLarge(limit);
     }
-    const endpoint = await this.#verified(call);
+    try {
+      return await within(archiveMs, this.archive(call));
+    } catch (error) {
+      // Nobody can fill the store with what is not even signed. Whether the signature holds is judged when the endpoint can be read.
+      if (!isOutage(error) || signatureOf(call.request) === null) throw error;
+      await spill(this.#deps.blobs, call, this.#signedAt(call)).catch((cause: unknown) => {
+        throw errors.unavailable(cause);
+      });
+      return null;
+    }
+  }
+
+  /**
+   * @param receivedAt when it came, for what was spilled: signatures are judged as of then
+   * @throws DomainError `webhook.refused`, `webhook.unavailable`
+   */
+  async archive(call: WebhookCall, receivedAt?: Date): Promise<Kept> {
+    const endpoint = await this.#verified(call, receivedAt);
+    reach("delivery.verified");
     const row = await this.#rowOf(call, endpoint);
     const kept = await this.#archive.add(row).catch((cause: unknown) => {
       throw errors.unavailable(cause);
@@ -101,16 +126,17 @@ export class WebhookIntake {
     return kept;
   }
 
-  async #verified(call: WebhookCall): Promise<Endpoint> {
+  async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {
     const adapter = Object.hasOwn(this.#deps.webhooks, call.provider) ? this.#deps.webhooks[call.provider] : undefined;
     if (!adapter) throw errors.refused();
     const known = this.#remembered(call);
-    if (known && adapter.verify(known.credentials, call.request, this.#now(known)).valid) return known;
+    if (known && adapter.verify(known.credentials, call.request, receivedAt ?? this.#now(known)).valid) return known;
     // Unknown, rotated, or the clock has moved: only what is true now refuses anybody.
     const endpoint = await this.#look(call).catch((cause: unknown) => {
       throw errors.unavailable(cause);
     });
-    const verdict = adapter.verify(endpoint?.credentials ?? {}, call.request, endpoint?.now ?? this.#deps.wallClock());
+    const at = receivedAt ?? endpoint?.now ?? this.#deps.wallClock();
+    const verdict = adapter.verify(endpoint?.credentials ?? {}, call.request, at);
     if (endpoint && verdict.valid) return endpoint;
     if (endpoint && !verdict.valid) await this.#count(endpoint.tenantId, call, verdict.reason);
     throw errors.refused();
@@ -121,6 +147,12 @@ export class WebhookIntake {
     if (!known) return undefined;
     const age = this.#deps.wallClock().getTime() - known.readAt.getTime();
     return age < endpointSeconds * 1_000 ? known : undefined;
+  }
+
+  /** The best that is known of the database's clock while it cannot be asked, however old. */
+  #signedAt(call: WebhookCall): Date {
+    const known = this.#endpoints.get(keyOf(call));
+    return known ? this.#now(known) : this.#deps.wallClock();
   }
 
   /** The database's clock, as far as it can be known without asking. */
@@ -159,11 +191,13 @@ export class WebhookIntake {
     const inline = body.byteLength < maxInlineBytes;
     const bodyKey = inline ? null : `t/${endpoint.tenantId}/deliveries/${id}`;
     if (bodyKey !== null) {
+      reach("delivery.uploading");
       await this.#deps.blobs
         .put(bodyKey, body, request.headers["content-type"] ?? "application/octet-stream")
         .catch((cause: unknown) => {
           throw errors.unavailable(cause);
         });
+      reach("delivery.uploaded");
     }
     return {
       tenantId: endpoint.tenantId,
@@ -203,3 +237,18 @@ const headersOf = ({ headers }: WebhookRequest): Record<string, string> =>
 
 const signatureOf = ({ headers }: WebhookRequest): string | null =>
   Object.entries(headers).find(([name]) => name.endsWith("signature"))?.[1] ?? null;
+
+/** An outage ends by itself; a row that the database refuses stays refused. */
+const isOutage = (error: unknown): boolean =>
+  error instanceof DomainError && error.kind === "unavailable" && !isRowsFault(error.cause);
+
+/** @throws DomainError `webhook.unavailable` when it takes longer; what was begun goes on, and a second copy changes nothing. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const limit = AbortSignal.timeout(ms);
+  return Promise.race([
+    work,
+    new Promise<never>((_resolve, reject) => {
+      limit.addEventListener("abort", () => reject(errors.unavailable(limit.reason)), { once: true });
+    }),
+  ]);
+}

@@ -50,6 +50,7 @@ export async function runImports(
   while (limits.remainingMs() > reserveMs) {
     const [claimed] = await transact(ctx, ({ db, tenantId }) => claim(db, tenantId, work.imports, { ids, limit: 1 }));
     if (!claimed) break;
+    reach("import.claimed");
     outcomes.push(await runImport(deps, ctx, claimed, limits));
   }
   const paused = outcomes.filter(({ kind }) => kind === "paused").map(({ id }) => id);
@@ -214,6 +215,7 @@ async function writeChunk(ctx: TxContext, task: ImportTask, generation: number, 
   let promoted = 0;
   if (chunk.rows.length > 0) {
     loads = await ingestRows(ctx, chunk.rows, task.source, task.id);
+    reach("import.ingesting");
     const pending = loads.filter(({ status }) => status === "accepted").map(({ id }) => id);
     if (task.options.promote && pending.length > 0) {
       const result = await promoteLoads(ctx, pending);

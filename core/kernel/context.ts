@@ -9,6 +9,7 @@ import { type Kysely, sql, type Transaction } from "kysely";
 import type { DB } from "../db/types.gen.ts";
 import { type Bell, mergeBells } from "./bell.ts";
 import { DomainError } from "./error.ts";
+import { reach } from "./fault.ts";
 
 export type ActorType = "user" | "system" | "automation";
 
@@ -57,7 +58,11 @@ export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promis
     try {
       const result = await ctx.db.transaction().execute(async (db) => work(await begin(ctx, db, bells)));
       // A bell that cannot be rung now is rung by the sweep: the work is committed either way.
-      if (bells.length > 0) await ctx.ring?.(mergeBells(bells)).catch(() => {});
+      if (bells.length > 0) {
+        reach("work.committed");
+        await ctx.ring?.(mergeBells(bells)).catch(() => {});
+        reach("work.rung");
+      }
       return result;
     } catch (error) {
       if (tries === maxTries || !isCollision(error)) throw error;

@@ -5,7 +5,7 @@
  * Invariant: `claim_seq` is drawn while the address is locked, so no claim can have a higher one than a suppression that covers it.
  */
 import { sql } from "kysely";
-import { type Channel, newId, type TxContext } from "../kernel/index.ts";
+import { type Channel, newId, reach, type TxContext } from "../kernel/index.ts";
 import { type Composed, compose, names } from "./content.ts";
 import {
   addressFacts,
@@ -77,6 +77,7 @@ export async function claimDue(
 ): Promise<ClaimResult> {
   const due = await lockDue(ctx, ids, options.limit);
   if (due.length === 0) return { claimed: [], held: 0, ended: [] };
+  reach("send.locked");
   const known = await addressFacts(ctx, due);
   const specs = await options.specsOf(ctx, due);
   const naming = due.filter((row) => names(specs.get(row.id)?.content ?? {}, "lead"));
@@ -95,6 +96,7 @@ export async function claimDue(
     return { row, content, verdict };
   });
   const final = await allocate(ctx, judged);
+  reach("send.allowed");
   const claimed = final.flatMap((one) => (one.verdict.kind === "send" ? toClaim(ctx, one) : []));
   await storeVerdicts(
     ctx,
@@ -102,6 +104,7 @@ export async function claimDue(
   );
   await storeClaims(ctx, final, claimed);
   await storeLinks(ctx, claimed);
+  reach("send.claiming");
   return {
     claimed,
     held: final.filter((one) => one.verdict.kind === "hold").length,

@@ -85,6 +85,7 @@ async function deliverBatch(
   if (claimed.length > 0) {
     const results = await callAll(ctx, deps, claimed, { committedAt, now });
     for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
+    reach("send.answered");
     await storeAll(ctx, deps.campaigns, results);
     reach("send.stored");
   }
@@ -182,6 +183,7 @@ async function callOne(
   }
   // A worker that was frozen after its claim must not call: others may already take the message for ambiguous.
   if (deps.monotonicMs() - claim.committedAt > startWithinMs) return { kind: "abandoned" };
+  reach("send.calling");
   try {
     const outcome = await sender.send(credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);
     reach("send.accepted");

@@ -3,7 +3,7 @@
  * its id, handled where webhooks are applied), by a look-up where the provider can be asked, or by age: after a day it counts as sent.
  */
 import { sql } from "kysely";
-import { type Context, type TxContext, transact } from "../kernel/index.ts";
+import { type Context, reach, type TxContext, transact } from "../kernel/index.ts";
 import type { Credentials, KeyService, Sender } from "../ports/index.ts";
 import { openCredentials } from "../tenancy/index.ts";
 import type { ChannelRow } from "./facts.ts";
@@ -49,6 +49,7 @@ export async function reconcile(ctx: Context, deps: ReconcileDeps, ids: readonly
     const expired = await expireLeases(ctx, ids);
     return { expiredLeases: expired, open: await openAttempts(ctx, ids), now: ctx.now };
   });
+  if (expiredLeases > 0) reach("reconcile.expired");
   const counts = { found: 0, absent: 0, aged: 0, waiting: 0 };
   for (const one of open) {
     const age = (now.getTime() - one.started_at.getTime()) / 1000;
@@ -142,6 +143,7 @@ async function resolve(
     ctx.db,
   );
   if (numAffectedRows !== 1n) return false;
+  reach("reconcile.settling");
   if (end === "waiting") return true;
   await sql`
     update send_attempts set resolved_by = ${end === "aged" ? "deadline" : "lookup"}, resolved_at = ${ctx.now},

@@ -5,7 +5,7 @@
  * attempt row and nothing else. A webhook that was faster than the call's answer is never moved back.
  */
 import { sql } from "kysely";
-import { backoffSeconds, type Context, DomainError, type TxContext, transact } from "../kernel/index.ts";
+import { backoffSeconds, type Context, DomainError, reach, type TxContext, transact } from "../kernel/index.ts";
 import type { SendOutcome } from "../ports/index.ts";
 import * as suppression from "../suppression/index.ts";
 import type { ClaimedMessage } from "./claim.ts";
@@ -67,6 +67,7 @@ export async function storeResults(
   await transact(ctx, async (ctx) => {
     const stopped = await suppressRefused(ctx, results);
     const held = new Set(await writeResults(ctx, results));
+    reach("send.storing");
     await degradeAccounts(ctx, results);
     await markAddresses(ctx, results);
     await campaigns.tell(

@@ -10,6 +10,7 @@ import {
   command,
   DomainError,
   newId,
+  reach,
   type SuppressionReason,
   suppressionReasons,
   type TxContext,
@@ -98,11 +99,13 @@ async function addEntries(ctx: TxContext, entries: readonly Entry[]): Promise<Ad
   if (known.size === 0) return { added: [], existing: 0, invalid, stopped: [], inFlight: [] };
   const targets: Target[] = [...known.values()].map(({ channel, key }) => ({ channel, address: key }));
   await lockAddresses(ctx, targets);
+  reach("suppression.locked");
   const added = await insert(ctx, [...known.values()]);
   const isNew = new Set(added.map(({ channel, address }) => `${channel} ${address}`));
   const repeated = [...known].flatMap(([name, entry]) => (isNew.has(name) ? [] : [entry]));
   await note(ctx, [...repeated, ...further]);
   const { stopped, inFlight } = await stopQueued(ctx, targets, "suppressed");
+  reach("suppression.adding");
   return { added, existing: repeated.length, invalid, stopped, inFlight };
 }
 

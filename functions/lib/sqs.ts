@@ -5,7 +5,7 @@
  * for good (Lambda deletes it), so only finished or hopeless records are left out of the answer; one bad record never costs
  * its neighbours. The rows are the truth: a bell that is parked or lost is rung again by the sweep if its work is still due.
  */
-import { type Context, DomainError, type ErrorKind } from "@outrider/core/kernel";
+import { type Context, DomainError, type ErrorKind, reach } from "@outrider/core/kernel";
 import { maxBellIds } from "@outrider/core/ports";
 import type { Context as Invocation, SQSBatchResponse, SQSEvent, SQSRecord } from "aws-lambda";
 import * as z from "zod";
@@ -85,6 +85,7 @@ export function consumer(
   run: (ctx: Context, ids: readonly string[], limits: Limits) => Promise<unknown>,
 ): Handler<SQSEvent, SQSBatchResponse> {
   return async ({ Records }: SQSEvent, invocation: Invocation): Promise<SQSBatchResponse> => {
+    reach("bells.received");
     const log = host.log.with({ queue, requestId: invocation.awsRequestId });
     const limits: Limits = { remainingMs: () => invocation.getRemainingTimeInMillis() };
     const reservedMs = limits.remainingMs() * reservedShare;
@@ -160,6 +161,7 @@ export function consumer(
     log.info("bells.answered", { records: Records.length, failed: failed.size, parked });
     if (parked > 0) log.metric("BellsParked", parked, "Count", { queue });
     if (failed.size > 0) log.metric("BellsFailed", failed.size, "Count", { queue });
+    reach("bells.answered");
     return partialResponse(failed);
   };
 }

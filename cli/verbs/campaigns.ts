@@ -144,18 +144,17 @@ interface Migrated {
   readonly needMapping: { readonly enrollmentId: string; readonly problem: string }[];
 }
 
-/** Call after call, until none is left or a call got nowhere. */
+/** Call after call, until everybody has been looked at. */
 async function migrateAll(client: Client, path: string, nodeMap: Readonly<Record<string, string>>): Promise<Migrated> {
   const total: Migrated = { migrated: 0, needMapping: [] };
-  const seen = new Set<string>();
-  for (;;) {
-    const answer = (await client.post(path, { nodeMap })) as unknown as Migrated & { readonly more: boolean };
-    const unmapped = answer.needMapping.filter(({ enrollmentId }) => !seen.has(enrollmentId));
-    for (const one of unmapped) seen.add(one.enrollmentId);
+  for (let cursor: string | null | undefined; cursor !== null; ) {
+    const body = cursor === undefined ? { nodeMap } : { nodeMap, cursor };
+    const answer = (await client.post(path, body)) as unknown as Migrated & { readonly nextCursor: string | null };
     total.migrated += answer.migrated;
-    total.needMapping.push(...unmapped);
-    if (!answer.more || answer.migrated + unmapped.length === 0) return total;
+    total.needMapping.push(...answer.needMapping);
+    cursor = answer.nextCursor;
   }
+  return total;
 }
 
 const unmapped = (needMapping: Migrated["needMapping"]): CliError =>
@@ -165,7 +164,7 @@ const unmapped = (needMapping: Migrated["needMapping"]): CliError =>
     `${needMapping.length} are paused where they stand; the others have moved.`,
     {
       fields: needMapping.map(({ enrollmentId, problem }) => ({ path: enrollmentId, message: problem })),
-      hint: "npx outrider enrollments resume <enrollment>, then migrate again with --map old=new",
+      hint: "migrate again with --map old=new, then npx outrider enrollments resume <enrollment>",
     },
   );
 

@@ -5,7 +5,7 @@
 import type { Fields } from "./condition.ts";
 import { nodeOf } from "./graph.ts";
 import type { Plan } from "./plan.ts";
-import { type Advance, type EnrollmentState, isTerminal, type SendState } from "./state.ts";
+import { type Advance, type Effect, type EnrollmentState, isTerminal, type SendState } from "./state.ts";
 import { pause, rest, type Walk } from "./walk.ts";
 
 export interface Migration extends Advance {
@@ -52,7 +52,7 @@ export function migrateState(
   const { status, nodeId } = state;
   const walk: Walk = { plan: newPlan, now, fields, effects: [], state: { ...state, sends } };
   if (isTerminal(status)) return { state: walk.state, effects: [] };
-  if (nodeId === null) return { state: walk.state, effects: [] };
+  if (nodeId === null) return { state: walk.state, effects: status === "active" ? restart(oldPlan, newPlan, now) : [] };
 
   const target = mapped(nodeMap, nodeId);
   const problem = mismatch(oldPlan, newPlan, nodeId, target);
@@ -76,6 +76,15 @@ export function migrateState(
   const { state: moved, effects } = status === "active" ? rest(walk) : walk;
   return { state: moved, effects };
 }
+
+/** The first action of a walk that has not begun names the old plan's start, which the new one may not know. */
+const restart = ({ start: from }: Plan, { start: to }: Plan, now: Date): Effect[] =>
+  from === to
+    ? []
+    : [
+        { type: "cancel", what: "timeouts", nodeId: from },
+        { type: "schedule", action: "node", nodeId: to, runAt: now.toISOString() },
+      ];
 
 function mismatch(oldPlan: Plan, newPlan: Plan, from: string, to: string): string | null {
   const before = nodeOf(oldPlan, from);

@@ -1,7 +1,7 @@
 /** Moving contacts who are on their way to another version of the plan: explicit, with a map of nodes, never sending anything twice. */
 import { sql } from "kysely";
 import * as z from "zod";
-import { command, idOf } from "../kernel/index.ts";
+import { command, decodeCursor, idOf, paged, reach } from "../kernel/index.ts";
 import { lockWalkers } from "./apply.ts";
 import { Net } from "./fold.ts";
 import { errors, getCampaign } from "./manage.ts";
@@ -15,9 +15,10 @@ const maxMoved = 5_000;
 
 export interface MigrationReport {
   readonly migrated: number;
-  /** Paused with `needs_mapping`: the node they stand on has no counterpart in the map. They keep their old version. */
+  /** Paused with `needs_mapping`: the node they stand on has no counterpart in the map. They keep their old version, and are tried again by the next call. */
   readonly needMapping: readonly { readonly enrollmentId: string; readonly problem: string }[];
-  /** More are left; call again. */
+  /** More are left; call again with this cursor, so that those who need a mapping do not come back first. null: everybody was looked at. */
+  readonly nextCursor: string | null;
   readonly more: boolean;
 }
 
@@ -27,18 +28,20 @@ export const migrateEnrollments = command(
     campaignId: idOf("campaign"),
     /** Old node id → new node id; nodes that keep their id need no entry. */
     nodeMap: z.record(z.string(), z.string()).default({}),
+    cursor: z.string().max(500).optional(),
   }),
-  async (ctx, { campaignId, nodeMap }): Promise<MigrationReport> => {
+  async (ctx, { campaignId, nodeMap, cursor }): Promise<MigrationReport> => {
     const { planVersionId } = await getCampaign(ctx, { id: campaignId });
     if (planVersionId === null) throw errors.noPlan(campaignId);
     const { rows } = await sql<{ id: string }>`
       select id from contact_campaigns
       where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and plan_version_id <> ${planVersionId}
-        and status in ('draft', 'active', 'paused') and coalesce(exit_reason, '') <> 'needs_mapping'
+        and status in ('draft', 'active', 'paused') and id > ${decodeCursor(cursor) ?? ""}
       order by id limit ${maxMoved + 1}`.execute(ctx.db);
+    const { data, nextCursor } = paged(rows, maxMoved);
     const walkers = await lockWalkers(
       ctx,
-      rows.slice(0, maxMoved).map((row) => row.id),
+      data.map((row) => row.id),
     );
     const plans = await planVersions(ctx, [planVersionId, ...walkers.map((walker) => walker.plan_version_id)]);
     const target = plans.get(planVersionId);
@@ -58,6 +61,7 @@ export const migrateEnrollments = command(
       return walker.status === "draft" ? [] : [{ walker, net }];
     });
     await writeNets(ctx, changed);
+    if (changed.length > 0) reach("enrollment.migrating");
     if (moved.length > 0) {
       await ctx.db
         .updateTable("contact_campaigns")
@@ -66,6 +70,6 @@ export const migrateEnrollments = command(
         .where("id", "in", moved)
         .execute();
     }
-    return { migrated: moved.length, needMapping, more: rows.length > maxMoved };
+    return { migrated: moved.length, needMapping, nextCursor, more: nextCursor !== null };
   },
 );

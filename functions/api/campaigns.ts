@@ -219,7 +219,7 @@ export const campaignEndpoints: readonly Endpoint[] = [
     tag: "Campaigns",
     summary: "Move those on their way to the current plan",
     description:
-      "Up to 5,000 a call; `more` says whether to call again. Nodes that keep their id need no entry in `nodeMap`.",
+      "Up to 5,000 a call; while `more`, call again with `nextCursor` as `cursor`. Nodes that keep their id need no entry in `nodeMap`.",
     scope: "campaigns:write",
     input: campaigns.migrateEnrollments.schema,
     answer: z.object({
@@ -227,6 +227,7 @@ export const campaignEndpoints: readonly Endpoint[] = [
       needMapping: z
         .array(z.object({ enrollmentId: id, problem: text }))
         .describe("paused: the node they stand on has no counterpart"),
+      nextCursor: z.string().nullable(),
       more: z.boolean(),
     }),
     example: { nodeMap: { bump: "second-bump" } },

@@ -114,7 +114,7 @@ describe("moving a running enrollment to a new version", () => {
     });
   });
 
-  test("an ended one only has its facts renamed; one not started is left alone", () => {
+  test("an ended one only has its facts renamed; one not started starts where the new plan does", () => {
     const ended = advance(old, atB, { type: "stop", reason: "manual" }, hoursLater(80)).state;
     const plan = planOf({ start: "x", nodes: [email("x")] });
     expect(migrateState(old, plan, ended, { a: "x" }, hoursLater(81))).toMatchObject({
@@ -122,7 +122,14 @@ describe("moving a running enrollment to a new version", () => {
       state: { status: "stopped", sends: { x: {}, b: {} } },
     });
     const fresh = { ...atB, nodeId: null, sends: {}, stepCount: 0 };
-    expect(migrateState(old, plan, fresh, {}, hoursLater(81))).toEqual({ state: fresh, effects: [] });
+    expect(migrateState(old, plan, fresh, {}, hoursLater(81))).toEqual({
+      state: fresh,
+      effects: [
+        { type: "cancel", what: "timeouts", nodeId: "a" },
+        { type: "schedule", action: "node", nodeId: "x", runAt: iso(81) },
+      ],
+    });
+    expect(migrateState(old, old, fresh, {}, hoursLater(81))).toEqual({ state: fresh, effects: [] });
   });
 
   test("two old nodes seen as one keep the earliest of each fact", () => {

@@ -84,6 +84,7 @@ describe("enrolling", () => {
     expect((await one.post(`/v1/campaigns/${id}/migrate`, { nodeMap: {} })).body).toEqual({
       migrated: 0,
       needMapping: [],
+      nextCursor: null,
       more: false,
     });
   });

@@ -1,0 +1,53 @@
+/** Moving those on their way to another version of their plan: whoever could not go at first may go with a better map, and nobody is left behind. */
+import { expect, it } from "vitest";
+import { activate, addPlanVersion, createCampaign, enroll, migrateEnrollments } from "../../../core/campaigns/index.ts";
+import type { PlanInput } from "../../../core/campaigns/plan.ts";
+import { testDatabase } from "../../support/database.ts";
+import { person, pump, readyTenant } from "../../support/outreach.ts";
+import { setClock } from "../../support/tenant.ts";
+
+const database = await testDatabase();
+
+const plan = (first: string, last: string): PlanInput => ({
+  start: first,
+  nodes: [
+    {
+      id: first,
+      type: "send",
+      channel: "email",
+      content: { subject: "Hi", text: "Hello" },
+      transitions: [{ on: "no_reply", to: last, after: "P2D" }],
+    },
+    { id: last, type: "stop", outcome: "completed" },
+  ],
+});
+
+async function walking(started: boolean) {
+  await setClock(database, new Date("2026-03-02T16:00:00Z"));
+  const tenant = await readyTenant(database);
+  const contactIds = [
+    await person(database, tenant, { email: "ada@example.com" }),
+    await person(database, tenant, { email: "eve@example.com" }),
+  ];
+  const { id } = await createCampaign(tenant, { name: "Spring", plan: plan("intro", "end") as never });
+  await enroll(tenant, { campaignId: id, audience: { contactIds } });
+  await activate(tenant, { id });
+  if (started) await pump(tenant);
+  await addPlanVersion(tenant, { id, plan: plan("hello", "over") as never });
+  return { tenant, id };
+}
+
+it("an enrollment that needed a mapping moves when a call brings one", async () => {
+  const { tenant, id } = await walking(true);
+  const first = await migrateEnrollments(tenant, { campaignId: id });
+  expect(first).toMatchObject({ migrated: 0, needMapping: [{}, {}], more: false });
+  const second = await migrateEnrollments(tenant, { campaignId: id, nodeMap: { intro: "hello" } });
+  expect(second).toEqual({ migrated: 2, needMapping: [], nextCursor: null, more: false });
+  expect(await migrateEnrollments(tenant, { campaignId: id })).toMatchObject({ migrated: 0, needMapping: [] });
+});
+
+it("a walk that was about to begin begins at the start of the new plan", async () => {
+  const { tenant, id } = await walking(false);
+  expect(await migrateEnrollments(tenant, { campaignId: id })).toMatchObject({ migrated: 2, needMapping: [] });
+  expect(await pump(tenant)).toMatchObject({ accepted: 2 });
+});

@@ -172,7 +172,7 @@ async function enrolled(ctx: TxContext, campaignId: string, startAt: Date): Prom
   );
   const { rows: messages } = await sql<Walking["messages"][number] & { walker: string; slot: string | null }>`
     select m.id, m.contact_campaign_id as walker, m.node_id as "nodeId", m.variant_id as "variantId", m.to_address as address,
-      m.suppression_key as "suppressionKey",
+      m.suppression_key as "suppressionKey", m.dedupe_key as "dedupeKey", m.generation > 0 as "wasClaimed",
       case when m.hold_reason = 'campaign_not_active' then ${startAt}::timestamptz else m.run_at end as "runAt",
       m.expires_at as "expiresAt", m.decision ->> 'slot' as slot
     from outbound_messages m

@@ -4,7 +4,7 @@
  */
 import { sql } from "kysely";
 import { type Channel, type SuppressionReason, suppressionAddress, type TxContext } from "../kernel/index.ts";
-import { type Addressed, type AddressFacts, addressFacts, type LimitRow } from "../messages/index.ts";
+import { type Addressed, type AddressFacts, addressFacts, type LimitRow, neverSent } from "../messages/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
 import { fieldsOf } from "./describe.ts";
 import { resolveContent } from "./hash.ts";
@@ -237,6 +237,6 @@ async function windowsOf(
 async function ownersOf(ctx: TxContext, campaignId: string): Promise<ReadonlyMap<string, string>> {
   const { rows } = await sql<{ dedupe_key: string; contact_campaign_id: string | null }>`
     select dedupe_key, contact_campaign_id from outbound_messages
-    where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId}`.execute(ctx.db);
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and not ${neverSent}`.execute(ctx.db);
   return new Map(rows.map((row) => [row.dedupe_key, row.contact_campaign_id ?? ""]));
 }

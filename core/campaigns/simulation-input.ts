@@ -36,7 +36,7 @@ export interface SimulationInput {
     readonly windowStart: Date;
     readonly used: number;
   }[];
-  /** Dedupe keys that this campaign has used, and by which enrollment. */
+  /** Dedupe keys of this campaign's messages that were or may still be sent, and their enrollments. */
   readonly owners: ReadonlyMap<string, string>;
 }
 
@@ -79,6 +79,9 @@ export interface WaitingMessage {
   readonly variantId: string | null;
   readonly address: string;
   readonly suppressionKey: string;
+  readonly dedupeKey: string;
+  /** Was handed to a provider before, and put back. */
+  readonly wasClaimed: boolean;
   readonly runAt: Date;
   readonly expiresAt: Date;
   readonly slot: Date | null;

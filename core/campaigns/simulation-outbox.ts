@@ -38,7 +38,7 @@ export class Outbox {
   readonly #usage = new Usage();
   readonly #suppressed: Map<string, { readonly reason: SuppressionReason; readonly since: Date }>;
   readonly #recent: Map<string, Date[]>;
-  /** Who owns a dedupe key. */
+  /** Who owns a dedupe key, by a message that was or may still be sent. */
   readonly #owners: Map<string, string>;
   /** Messages not yet sent, by address. */
   readonly #pending = new Map<string, Set<Message>>();
@@ -93,7 +93,11 @@ export class Outbox {
     if (owner === walker.input.id) return null;
     if (owner === undefined) this.#owners.set(dedupe, walker.input.id);
     const expiresAt = addDuration(now, node.expiresAfter, plan.timeZone);
-    const message = this.#message(walker, { nodeId, variantId, address, key, expiresAt }, now);
+    const message = this.#message(
+      walker,
+      { nodeId, variantId, address, key, expiresAt, dedupe: owner === undefined ? dedupe : null },
+      now,
+    );
     const refused = owner !== undefined ? "duplicate_address" : address === "" ? "address_invalid" : null;
     if (!message) return refused ?? "failed";
     if (refused === null) this.#open(message, now);
@@ -103,7 +107,11 @@ export class Outbox {
 
   /** A message that the database holds already. */
   requeue(walker: Walker, waiting: WaitingMessage, now: Date): void {
-    const message = this.#message(walker, { ...waiting, key: waiting.suppressionKey }, now);
+    const message = this.#message(
+      walker,
+      { ...waiting, key: waiting.suppressionKey, dedupe: waiting.wasClaimed ? null : waiting.dedupeKey },
+      now,
+    );
     if (!message) return;
     message.slot = waiting.slot;
     this.#open(message, waiting.runAt);
@@ -152,6 +160,8 @@ export class Outbox {
   end(message: Message, reason: GateReason, now: Date): void {
     message.entry = null;
     this.#leave(message);
+    // What was never sent gives its key up to the next contact with that address.
+    if (message.dedupe !== null) this.#owners.delete(message.dedupe);
     this.#sends.push(this.#sendOf(message, now, reason));
   }
 
@@ -184,10 +194,10 @@ export class Outbox {
 
   #message(
     walker: Walker,
-    about: Pick<Message, "nodeId" | "variantId" | "address" | "key" | "expiresAt">,
+    about: Pick<Message, "nodeId" | "variantId" | "address" | "key" | "expiresAt" | "dedupe">,
     now: Date,
   ): Message | null {
-    const { nodeId, variantId, address, key, expiresAt } = about;
+    const { nodeId, variantId, address, key, expiresAt, dedupe } = about;
     const draft = this.#drafts.of(walker.input, nodeId, variantId, address, key, expiresAt, now);
     if (!draft) return null;
     const { candidate, spec } = draft;
@@ -198,6 +208,7 @@ export class Outbox {
       channel: candidate.channel,
       address,
       key,
+      dedupe,
       ordinal: this.#ordinal++,
       expiresAt,
       draft,

@@ -38,6 +38,8 @@ export interface Message {
   readonly channel: Channel;
   readonly address: string;
   readonly key: string;
+  /** The dedupe key that it gives up if it ends unsent; null when it is not its owner, or was handed to a provider before. */
+  readonly dedupe: string | null;
   readonly ordinal: number;
   readonly expiresAt: Date;
   readonly draft: Draft;

@@ -31,7 +31,7 @@ export {
 export { appliedTo, type LimitRow, type RateSubject } from "./limits.ts";
 export { type Link, type LinkKind, linkUrl, readLink, signLink, trackedLinkId } from "./links.ts";
 export { expireWindows, makePartitions } from "./maintain.ts";
-export { cancelUnsent, enqueue, type NewMessage, type NotQueued } from "./outbox.ts";
+export { cancelUnsent, enqueue, type NewMessage, type NotQueued, neverSent } from "./outbox.ts";
 export type { CampaignPort, EnrollmentNews } from "./ports.ts";
 export { type Applied, holdsSlot, type Limit, reserve, Usage } from "./rate.ts";
 export { getMessage, listEvents, listMessages } from "./read.ts";

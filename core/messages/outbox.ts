@@ -1,6 +1,7 @@
 /**
  * The way into the outbox. Invariant: at most one row per dedupe key (campaign, entry, node, canonical address), whatever calls twice;
- * a second contact with the same address gets a row too, cancelled, so that "why not" has an answer.
+ * a second contact with the same address gets a row too, cancelled, so that "why not" has an answer. A message that ended before it was
+ * ever handed to a provider gives its key up to the next contact with that address (docs/decisions/0015).
  */
 import { sql } from "kysely";
 import type { Channel, TxContext } from "../kernel/index.ts";
@@ -49,34 +50,13 @@ export async function enqueue(ctx: TxContext, messages: readonly NewMessage[]): 
   const seen = new Map<string, string>();
   for (const row of rows) if (!seen.has(row.dedupe)) seen.set(row.dedupe, row.enrollmentId);
   const firsts = rows.filter((row) => seen.get(row.dedupe) === row.enrollmentId);
-  const inserted = new Set(
-    await insert(
-      ctx,
-      firsts.map((row) => ({
-        ...row,
-        status: row.address === "" ? "failed" : "queued",
-        reason: row.address === "" ? "address_invalid" : null,
-      })),
-    ),
-  );
-  const repeated = rows.filter((row) => !inserted.has(row.id));
-  const owners = await ownersOf(
+  const inserted = new Set(await insert(ctx, firsts.map(opened)));
+  const { heirs, duplicates } = await settleRepeated(
     ctx,
-    repeated.map((row) => row.dedupe),
+    rows.filter((row) => !inserted.has(row.id)),
   );
-  // The same enrollment calling twice is no news; another one with the same address is a duplicate.
-  const duplicates = repeated.filter((row) => owners.get(row.dedupe) !== row.enrollmentId);
-  await insert(
-    ctx,
-    duplicates.map((row) => ({
-      ...row,
-      dedupe: `${row.dedupe}:duplicate:${row.enrollmentId}`,
-      status: "cancelled",
-      reason: "duplicate_address",
-    })),
-  );
-
-  const queued = firsts.filter((row) => inserted.has(row.id) && row.address !== "");
+  for (const id of heirs) inserted.add(id);
+  const queued = rows.filter((row) => inserted.has(row.id) && row.address !== "");
   if (queued.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: queued.map((row) => row.id) });
   return [
     ...firsts
@@ -100,22 +80,66 @@ async function primaryAddresses(ctx: TxContext, messages: readonly NewMessage[])
   return new Map(rows.map((row) => [`${row.contact_id} ${row.channel}`, row.address]));
 }
 
-async function ownersOf(ctx: TxContext, dedupeKeys: readonly string[]): Promise<Map<string, string | null>> {
-  if (dedupeKeys.length === 0) return new Map();
-  const rows = await ctx.db
-    .selectFrom("outbound_messages")
-    .select(["dedupe_key", "contact_campaign_id"])
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("dedupe_key", "in", dedupeKeys)
-    .execute();
-  return new Map(rows.map((row) => [row.dedupe_key, row.contact_campaign_id]));
-}
-
-interface OutboxRow extends NewMessage {
+interface Keyed extends NewMessage {
   readonly id: string;
   readonly address: string;
   readonly key: string;
   readonly dedupe: string;
+}
+
+/** Ended, and never claimed: no provider can have it, and nothing brings it back. */
+export const neverSent = sql<boolean>`(generation = 0 and status in ('cancelled', 'expired', 'failed', 'suppressed'))`;
+
+/**
+ * Messages whose key is taken. The same enrollment calling twice is no news; another one with the same address inherits the key of a
+ * message that was never sent, and is a duplicate of any other.
+ */
+async function settleRepeated(
+  ctx: TxContext,
+  repeated: readonly Keyed[],
+): Promise<{ readonly heirs: readonly string[]; readonly duplicates: readonly Keyed[] }> {
+  if (repeated.length === 0) return { heirs: [], duplicates: [] };
+  const owners = await ownersOf(ctx, repeated);
+  const others = repeated.filter((row) => owners.get(row.dedupe)?.enrollmentId !== row.enrollmentId);
+  // Of several with one address the first in order.
+  const free = new Map<string, Keyed>();
+  for (const row of others) if (owners.get(row.dedupe)?.isFree && !free.has(row.dedupe)) free.set(row.dedupe, row);
+  const wanted = [...free.values()];
+  if (wanted.length > 0) {
+    await sql`
+      update outbound_messages set dedupe_key = dedupe_key || ':given-up:' || id
+      where tenant_id = ${ctx.tenantId} and dedupe_key = any(${wanted.map((row) => row.dedupe)}) and ${neverSent}`.execute(
+      ctx.db,
+    );
+  }
+  const heirs = new Set(await insert(ctx, wanted.map(opened)));
+  const duplicates = others.filter((row) => !heirs.has(row.id));
+  await insert(
+    ctx,
+    duplicates.map((row) => ({
+      ...row,
+      dedupe: `${row.dedupe}:duplicate:${row.enrollmentId}`,
+      status: "cancelled",
+      reason: "duplicate_address",
+    })),
+  );
+  return { heirs: [...heirs], duplicates };
+}
+
+const opened = (row: Keyed): OutboxRow => ({
+  ...row,
+  status: row.address === "" ? "failed" : "queued",
+  reason: row.address === "" ? "address_invalid" : null,
+});
+
+async function ownersOf(ctx: TxContext, rows: readonly Keyed[]) {
+  const { rows: owners } = await sql<{ dedupe_key: string; enrollmentId: string | null; isFree: boolean }>`
+    select dedupe_key, contact_campaign_id as "enrollmentId", ${neverSent} as "isFree" from outbound_messages
+    where tenant_id = ${ctx.tenantId} and dedupe_key = any(${rows.map((row) => row.dedupe)})`.execute(ctx.db);
+  return new Map(owners.map((row) => [row.dedupe_key, row]));
+}
+
+interface OutboxRow extends Keyed {
   readonly status: string;
   readonly reason: string | null;
 }

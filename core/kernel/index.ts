@@ -10,4 +10,5 @@ export * from "./json.ts";
 export * from "./page.ts";
 export * from "./seal.ts";
 export * from "./vocabulary.ts";
+export * from "./wake.ts";
 export * from "./work.ts";

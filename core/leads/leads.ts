@@ -16,6 +16,7 @@ import {
   paged,
   query,
   type TxContext,
+  wakeHeld,
 } from "../kernel/index.ts";
 import { addContact, type Contact } from "./contacts.ts";
 import { leadColumns, leadFields, several, tag, tags, triggerTypes } from "./fields.ts";
@@ -293,6 +294,8 @@ export const updateLead = command(
       .returning(columns)
       .executeTakeFirst();
     if (!row) throw errors.notFound(id);
+    // A template may have waited for a value.
+    await wakeHeld(ctx, ["render_failed"], { leadId: id });
     return row;
   },
 );

@@ -21,6 +21,7 @@ import {
   query,
   seal,
   transact,
+  wakeHeld,
 } from "../kernel/index.ts";
 import type { KeyService, Sender } from "../ports/index.ts";
 import { sendChannels } from "./limits.ts";
@@ -125,6 +126,9 @@ const withUrl = <T extends { readonly provider: string; readonly id: string }>(d
 
 const place = (tenantId: string, id: string) => ({ tenantId, row: id, column: "channel_configs.api_credentials" });
 
+/** What messages are held for while no account works. */
+const heldForAccount = ["credentials", "channel_unavailable"] as const;
+
 /** Sealing asks the key service, which is why it happens between two transactions and not inside one. */
 export const createChannel = Object.assign(
   async (ctx: Context, deps: ChannelDeps, input: z.input<typeof CreateChannel>): Promise<ChannelConfig> => {
@@ -132,23 +136,22 @@ export const createChannel = Object.assign(
     checkCredentials(deps, rest.provider, credentials);
     const id = await transact(ctx, async (ctx) => newId("channelConfig", ctx.now));
     const api_credentials = await seal(deps.keys, JSON.stringify(credentials), place(ctx.tenantId, id));
-    return transact(ctx, async (ctx) =>
-      withUrl(
-        deps,
-        await ctx.db
-          .insertInto("channel_configs")
-          .values({
-            tenant_id: ctx.tenantId,
-            id,
-            ...rest,
-            settings: JSON.stringify(settings),
-            api_credentials,
-            created_at: ctx.now,
-          })
-          .returning(columns)
-          .executeTakeFirstOrThrow(),
-      ),
-    );
+    return transact(ctx, async (ctx) => {
+      const row = await ctx.db
+        .insertInto("channel_configs")
+        .values({
+          tenant_id: ctx.tenantId,
+          id,
+          ...rest,
+          settings: JSON.stringify(settings),
+          api_credentials,
+          created_at: ctx.now,
+        })
+        .returning(columns)
+        .executeTakeFirstOrThrow();
+      await wakeHeld(ctx, heldForAccount);
+      return withUrl(deps, row);
+    });
   },
   { schema: CreateChannel },
 );
@@ -178,6 +181,7 @@ export const updateChannel = Object.assign(
         .returning(columns)
         .executeTakeFirst();
       if (!row) throw errors.notFound(id);
+      if (healed === "active" && row.status === "active") await wakeHeld(ctx, heldForAccount);
       return withUrl(deps, row);
     });
   },

@@ -16,6 +16,7 @@ import {
   paged,
   query,
   type TxContext,
+  wakeHeld,
 } from "../kernel/index.ts";
 import { actorOf } from "./keys.ts";
 
@@ -146,6 +147,7 @@ const Mark = z.object({ id: idOf("sender"), providerSenderId: z.string().max(200
 export const markSenderVerified = command(Mark, async (ctx, input): Promise<SenderIdentity> => {
   await lockTenant(ctx);
   const row = await mark(ctx, input, "verified");
+  await wakeHeld(ctx, ["sender_unverified"]);
   const other = await ctx.db
     .selectFrom("email_sender_identities")
     .select("id")
@@ -186,6 +188,7 @@ export const setDefaultSender = command(
     await lockTenant(ctx);
     const row = await find(ctx, id);
     if (row.status !== "verified") throw errors.unverified(id);
+    await wakeHeld(ctx, ["sender_unverified"]);
     return makeDefault(ctx, id);
   },
 );

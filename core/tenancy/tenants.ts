@@ -8,12 +8,14 @@ import {
   command,
   DomainError,
   decodeCursor,
+  type GateReason,
   newId,
   normalizeEmail,
   Page,
   paged,
   query,
   type TxContext,
+  wakeHeld,
 } from "../kernel/index.ts";
 
 const wallTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "a time of day like 08:30");
@@ -100,6 +102,17 @@ async function current(ctx: TxContext): Promise<Tenant> {
 
 export const getTenant = query(z.object({}), current);
 
+/** What messages may be held for that a setting, once changed, may let go. */
+const heldFor: Readonly<Partial<Record<keyof TenantSettings, readonly GateReason[]>>> = {
+  postalAddress: ["postal_address_missing"],
+  defaultCountry: ["tz_unknown", "quiet_hours"],
+  timeZone: ["tz_unknown", "quiet_hours"],
+  holdUnknownZone: ["tz_unknown"],
+  quietHours: ["quiet_hours"],
+  strictness: ["tz_unknown", "quiet_hours", "frequency_cap"],
+  frequencyCaps: ["frequency_cap"],
+};
+
 /** Changes the settings named and keeps the rest; `null` takes one away. */
 export const updateTenantSettings = command(
   z.record(z.string(), z.unknown()).transform((patch, context) => {
@@ -119,6 +132,9 @@ export const updateTenantSettings = command(
       .set({ settings: JSON.stringify(kept) })
       .where("id", "=", ctx.tenantId)
       .execute();
+    const changed = [...Object.keys(set), ...drop] as (keyof TenantSettings)[];
+    const reasons = new Set(changed.flatMap((key) => heldFor[key] ?? []));
+    if (reasons.size > 0) await wakeHeld(ctx, [...reasons]);
     return current(ctx);
   },
 );
@@ -140,6 +156,7 @@ export const resumeTenant = command(z.object({}), async (ctx): Promise<Tenant> =
     .set({ status: "active", suspended_at: null })
     .where("id", "=", ctx.tenantId)
     .execute();
+  await wakeHeld(ctx, ["tenant_suspended"]);
   return current(ctx);
 });
 

@@ -48,7 +48,12 @@ export const idPrefixes = {
 export type Entity = keyof typeof idPrefixes;
 export type Id<E extends Entity> = `${(typeof idPrefixes)[E]}_${string}`;
 
-const next = monotonicFactory();
+let next = monotonicFactory();
+
+/** Starts over with ids from this source of randomness (uniform in [0, 1)), so that a simulation makes the same ones in every run. */
+export function seedIds(random: () => number): void {
+  next = monotonicFactory(random);
+}
 
 /** @param at the instant the id should sort at: `ctx.now`. */
 export const newId = <E extends Entity>(entity: E, at: Date): Id<E> =>

@@ -1,10 +1,17 @@
 /** Files that operators hand over or ask for. Invariant: a file is written whole or not at all, and never over another without being asked. */
 import { createWriteStream } from "node:fs";
-import { access, readFile, rename, rm } from "node:fs/promises";
+import { access, readFile, rename, rm, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { usageError } from "./errors.ts";
 
 const maxJsonBytes = 16 * 1024 ** 2;
+
+/** @throws CliError exit 2 for a directory, which only a read without a path would notice */
+export async function sizeOf(file: string): Promise<number> {
+  const found = await stat(file);
+  if (found.isDirectory()) throw usageError("file.unusable", `${file} is a directory; expected a file.`);
+  return found.size;
+}
 
 /** @throws CliError exit 2 naming the file and where in it JSON ends */
 export async function readJson(file: string): Promise<unknown> {
@@ -19,6 +26,7 @@ export async function readJson(file: string): Promise<unknown> {
 
 /** @param file `-` for stdin */
 export async function readText(file: string): Promise<string> {
+  if (file !== "-") await sizeOf(file);
   const bytes = file === "-" ? await stdin() : await readFile(file);
   if (bytes.length > maxJsonBytes) throw usageError("file.too_large", `${file} has more than ${maxJsonBytes} bytes.`);
   return new TextDecoder("utf-8").decode(bytes);

@@ -30,6 +30,7 @@ export function createProgram(json = false): Command {
     .option("--key <key>", "API key; OUTRIDER_API_KEY keeps it out of the process list")
     .configureHelp({ showGlobalOptions: true })
     .addHelpText("after", exitCodeHelp)
+    .showHelpAfterError("(add --help to see what there is)")
     .configureOutput(json ? { writeErr: () => {} } : {})
     .exitOverride();
   // Each takes the settings above with it.

@@ -31,7 +31,10 @@ export function cell(value: unknown, local: boolean): string {
     return local && instant.test(value) ? localTime.format(new Date(value)) : printable(value);
   }
   if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return printable(value.join(", "));
-  return typeof value === "object" ? printable(JSON.stringify(value)) : String(value);
+  if (typeof value !== "object") return String(value);
+  const entries = Object.entries(value);
+  const isFlat = !Array.isArray(value) && entries.every(([, inner]) => typeof inner === "number");
+  return printable(isFlat ? entries.map(([name, n]) => `${name} ${n}`).join(", ") : JSON.stringify(value));
 }
 
 /** `rows.accepted` of a nested object. */

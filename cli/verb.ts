@@ -76,6 +76,33 @@ export async function readObject(file: string): Promise<Row> {
   throw usageError("file.not_an_object", `${file} holds no JSON object.`);
 }
 
+/** A contact by its id or its e-mail address. What is neither goes on as it is: the server says what an id looks like. */
+export async function contactId(client: Client, given: string): Promise<string> {
+  if (!given.includes("@")) return given;
+  const address = given.toLowerCase();
+  const ids: string[] = [];
+  for await (const lead of client.pages("/v1/leads", { q: given })) {
+    if (String(lead["email"]).toLowerCase() !== address) continue;
+    for await (const { id, channels } of client.pages("/v1/contacts", { leadId: String(lead["id"]) })) {
+      const isTheirs = (channels as Row[]).some((one) => String(one["address"]).toLowerCase() === address);
+      if (isTheirs) ids.push(String(id));
+    }
+  }
+  const [found, other] = ids;
+  if (found === undefined) {
+    throw new CliError(exitCodes.refused, "contact.not_found", `No contact has the address ${given}.`, {
+      hint: "npx outrider leads search finds people by a part of their name, address or company",
+    });
+  }
+  if (other !== undefined) {
+    throw usageError(
+      "contact.ambiguous",
+      `${ids.length} contacts have the address ${given}; say which: ${ids.join(", ")}`,
+    );
+  }
+  return found;
+}
+
 /** A campaign by its id or its name. */
 export async function campaignId(client: Client, given: string): Promise<string> {
   if (/^mcmp_/.test(given)) return given;

@@ -64,7 +64,7 @@ export function campaigns(program: Command): void {
       const row = await (await client()).post("/v1/campaigns", { name, plan, ...type, ...settings });
       await out.value(row, () => out.record(row, details));
       out.note(
-        `Next: npx outrider enroll ${row["id"]} --all, then simulate ${row["id"]}, then campaigns activate ${row["id"]}`,
+        `Next: npx outrider simulate ${row["id"]} --all, then enroll ${row["id"]} --all, then campaigns activate ${row["id"]}`,
       );
     });
   group
@@ -91,7 +91,7 @@ export function campaigns(program: Command): void {
       const { out, client: connect } = verbOf(command);
       const client = await connect();
       const report = await client.get(await campaignPath(client, given, "report"));
-      await out.value(report, () => tree(out, report));
+      await out.value(report, () => tree(out, withoutRates(report)));
     });
   group
     .command("update <campaign> <plan.json>")
@@ -220,6 +220,14 @@ async function drawn(source: unknown): Promise<string> {
 
 const fetched = async (client: Client, given: string): Promise<string> =>
   client.text(await campaignPath(client, given, "diagram"));
+
+/** Rates of every node and variant would make lines that no terminal holds; --json has them. */
+const withoutRates = (report: Row): Row => ({
+  ...report,
+  ...Object.fromEntries(
+    ["nodes", "variants"].map((name) => [name, ((report[name] ?? []) as Row[]).map(({ rates: _, ...row }) => row)]),
+  ),
+});
 
 /** Nested numbers, indented: reports differ by campaign, and all of it is worth seeing. */
 export async function tree(out: Output, value: unknown, depth = 0): Promise<void> {

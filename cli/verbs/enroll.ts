@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Client, Row } from "../client.ts";
 import { CliError, exitCodes, usageError } from "../errors.ts";
 import { readJson, readList } from "../files.ts";
-import { list, verbOf } from "../verb.ts";
+import { contactId, list, verbOf } from "../verb.ts";
 import { campaignPath } from "./campaigns.ts";
 
 export interface AudienceOptions {
@@ -20,7 +20,7 @@ export const audienceOptions = (command: Command): Command =>
     .option("--segment <segment>", "the members of a segment: its id or name")
     .option("--filter <file.json>", "whoever a filter finds")
     .option("--contacts <file>", "contact ids, one a line; - reads stdin")
-    .option("--contact <id>", "one contact; may be repeated", list);
+    .option("--contact <id>", "one contact, or its e-mail address; may be repeated", list);
 
 /** @throws CliError exit 2 unless exactly one way is given; undefined when none is and none is needed */
 export async function audienceOf(
@@ -39,7 +39,11 @@ export async function audienceOf(
   if (all === true) return { all: true };
   if (segment !== undefined) return { segmentId: await segmentId(client, segment) };
   if (filter !== undefined) return { filter: await readJson(filter) };
-  if (contact !== undefined) return { contactIds: contact };
+  if (contact !== undefined) {
+    const contactIds: string[] = [];
+    for (const one of contact) contactIds.push(await contactId(client, one));
+    return { contactIds };
+  }
   return contacts === undefined ? undefined : { contactIds: await readContacts(contacts) };
 }
 
@@ -68,6 +72,13 @@ const columns = [
   "unavailable",
 ];
 
+/** Why somebody of the audience was not taken, where the column alone does not say what to do. */
+const leftOut: Readonly<Record<string, string>> = {
+  busy: "walk another campaign, and a contact walks one at a time on a channel: npx outrider enrollments list",
+  noAddress: "have no address on the channel that the plan begins with",
+  unavailable: "are unknown here, no longer active, or their lead is deleted or on do-not-call",
+};
+
 export function enroll(program: Command): void {
   const command = program
     .command("enroll <campaign>")
@@ -81,6 +92,9 @@ export function enroll(program: Command): void {
       const reenroll = options.reenroll === true ? { reenroll: true } : {};
       const report = await client.post(await campaignPath(client, given, "enroll"), { audience, ...reenroll });
       await out.value(report, () => out.record(report as Row, columns));
+      for (const [name, meaning] of Object.entries(leftOut)) {
+        if (Number(report[name]) > 0) out.note(`${report[name]} ${meaning}`);
+      }
     },
   );
 }

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Row } from "../client.ts";
 import { usageError } from "../errors.ts";
 import type { Output } from "../output.ts";
-import { campaignId, verbOf } from "../verb.ts";
+import { campaignId, contactId, verbOf } from "../verb.ts";
 import { tree } from "./campaigns.ts";
 
 interface ExplainOptions {
@@ -19,7 +19,7 @@ export function explain(program: Command): void {
     .description("why a message was sent or not, rule by rule; or whether one would be sent now")
     .option("--message <id>", "of one message")
     .option("--campaign <campaign>", "of what a campaign would send …")
-    .option("--contact <id>", "… to this contact")
+    .option("--contact <id>", "… to this contact: its id or e-mail address")
     .option("--node <node>", "… at this node (default: where the contact is)")
     .action(async (options: ExplainOptions, command: Command) => {
       const { out, client: connect } = verbOf(command);
@@ -36,7 +36,7 @@ export function explain(program: Command): void {
         message === undefined
           ? await client.get("/v1/explain", {
               campaignId: await campaignId(client, campaign ?? ""),
-              contactId: contact,
+              contactId: await contactId(client, contact ?? ""),
               nodeId: node,
             })
           : await client.get(`/v1/messages/${encodeURIComponent(message)}/explain`);

@@ -3,14 +3,13 @@
  * Invariant: once the file has arrived the server goes on by itself; Ctrl-C only stops watching.
  */
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, Option } from "commander";
 import type { FileFormat } from "../../core/intake/files.ts";
 import type { Client, Query, Row } from "../client.ts";
 import { CliError, exitCodes } from "../errors.ts";
-import { refuseToOverwrite, writeChunks } from "../files.ts";
+import { refuseToOverwrite, sizeOf, writeChunks } from "../files.ts";
 import type { Output } from "../output.ts";
 import { at } from "../text.ts";
 import { type Part, partsOf } from "../upload.ts";
@@ -120,7 +119,7 @@ export function imports(program: Command): void {
 
 async function importFile({ out, client: connect }: Verb, file: string, options: ImportOptions): Promise<void> {
   if (options.rejected !== undefined) await refuseToOverwrite(options.rejected, options.force === true);
-  const size = file === "-" ? 0 : (await stat(file)).size;
+  const size = file === "-" ? 0 : await sizeOf(file);
   const client = await connect();
   const made = await upload(out, client, file, size, options);
   if (options.wait === true || options.rejected !== undefined) {
@@ -275,8 +274,10 @@ async function finishOne(
   if (file !== undefined) await writeRejected(out, client, id, file, true);
   else if (refused > 0 && !out.json) await showRejected(out, client, id, refused);
   if (row["status"] === "completed") return;
-  const why = row["lastError"] ?? "without a reason";
-  throw new CliError(exitCodes.refused, `import.${row["status"]}`, `Import ${id} is ${row["status"]}: ${why}.`);
+  const why = String(row["lastError"] ?? "without a reason").replace(/\.$/, "");
+  throw new CliError(exitCodes.refused, `import.${row["status"]}`, `Import ${id} is ${row["status"]}: ${why}.`, {
+    hint: why.includes("options.mapping") ? "on the command line: --map Contact=email" : null,
+  });
 }
 
 async function* refusedRows(client: Client, id: string, most?: number): AsyncGenerator<Row> {

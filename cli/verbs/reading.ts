@@ -1,7 +1,7 @@
 /** `messages`, `conversations`, `leads`: looking things up. */
 import type { Command } from "commander";
 import type { Row } from "../client.ts";
-import { campaignId, count, verbOf } from "../verb.ts";
+import { campaignId, contactId, count, verbOf } from "../verb.ts";
 
 const messageColumns = [
   "id",
@@ -31,7 +31,7 @@ export function messages(program: Command): void {
     .command("list")
     .description("newest first")
     .option("--campaign <campaign>", "of one campaign")
-    .option("--contact <id>", "to one contact")
+    .option("--contact <id>", "to one contact: its id or e-mail address")
     .option("--status <status>", "queued, held, sent, delivered, bounced, …")
     .option("--reason <reason>", "held or ended for one reason, like quiet_hours")
     .option("--address <address>", "to one address")
@@ -41,7 +41,8 @@ export function messages(program: Command): void {
       const { out, client: connect } = verbOf(command);
       const client = await connect();
       const of = campaign === undefined ? {} : { campaignId: await campaignId(client, campaign) };
-      const rows = client.pages("/v1/messages", { ...rest, ...of, contactId: contact }, limit);
+      const to = contact === undefined ? {} : { contactId: await contactId(client, contact) };
+      const rows = client.pages("/v1/messages", { ...rest, ...of, ...to }, limit);
       await out.rows(rows, messageColumns, "No messages.");
     });
   group
@@ -94,6 +95,7 @@ export function leads(program: Command): void {
   const group = program.command("leads").description("whom a tenant pursues");
   group
     .command("search [text]")
+    .alias("list")
     .description("leads by e-mail address, name or company")
     .option("--status <status>", "new, contacted, qualified, …")
     .option("--limit <n>", "at most so many", count)

@@ -59,7 +59,8 @@ export function simulate(program: Command): void {
       ...(options.plan === undefined ? {} : { plan: await readJson(options.plan) }),
     });
     if (options.out !== "-") await out.value(simulation, () => show(out, simulation));
-    if (options.out !== undefined) await writeSends(out, client, String(simulation["id"]), options.out);
+    if (options.out === undefined) hint(out, simulation);
+    else await writeSends(out, client, String(simulation["id"]), options.out);
   });
 }
 
@@ -82,6 +83,13 @@ async function show(out: Output, simulation: Row): Promise<void> {
   await held(out, at(summary, "held"));
   await counts(out, `Sent per day (${cell(at(summary, "timeZone"), false)})`, at(summary, "perDay"));
   await counts(out, "How enrollments end", at(summary, "enrollments"));
+}
+
+/** What a newcomer asks next. */
+function hint(out: Output, { contacts, summary }: Row): void {
+  if (contacts === 0) out.note("Nobody to simulate: enroll somebody, or say who with --all, --segment or --contact.");
+  else if (at(summary, "sent") !== at(summary, "messages"))
+    out.note("--out sends.csv says for every message why it would be held or not sent.");
 }
 
 const entriesOf = (value: unknown): [string, unknown][] =>

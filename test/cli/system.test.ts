@@ -86,6 +86,14 @@ test("a list goes in, its refused rows come out as a CSV without formulas", asyn
   expect(JSON.parse(ended.stderr)).toMatchObject({ error: { code: "import.not_cancellable", status: 409 } });
 });
 
+test("a list without a column for addresses says how to name one here", async () => {
+  const refused = await outrider("import", file("strangers.csv", "name,city\nBob,Paris\n"), "--wait");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("Columns found: name, city");
+  expect(refused.stderr).toContain("--map Contact=email");
+  expect(refused.stderr).not.toContain("..\n");
+});
+
 test("a campaign is authored, looked at and steered by its name", async () => {
   const [made] = await json("campaigns", "create", plan);
   expect(made).toMatchObject({ name: "Autumn", status: "draft" });
@@ -315,10 +323,18 @@ test("enrollments are held, ended and moved to a new plan, their tasks are done;
 test("a campaign is simulated, sent, reported, explained and traced; what is held shows in the status", async () => {
   const sends = path.join(home, "sends.csv");
   await json("campaigns", "create", plan, "--name", "Live");
+  await json("campaigns", "create", plan, "--name", "Spare");
   await json("enroll", "Live", "--all", "--reenroll");
   const [simulated] = await json("simulate", "Live", "--rates", "open=0.4,click=10%,seed=monday", "--out", sends);
   expect(simulated).toMatchObject({ contacts: 2, summary: { messages: 2 } });
   expect(readFileSync(sends, "utf8").trim().split("\r\n")).toHaveLength(3);
+  const elsewhere = await outrider("enroll", "Spare", "--contact", "Ada@one.example");
+  expect(elsewhere.stdout).toMatch(/^walking another campaign +1$/m);
+  expect(elsewhere.stderr).toContain("a contact walks one at a time");
+  const stranger = await outrider("enroll", "Spare", "--contact", "nobody@one.example");
+  expect(stranger).toMatchObject({ code: 1, stdout: "" });
+  expect(stranger.stderr).toContain("No contact has the address nobody@one.example");
+  expect((await outrider("simulate", "Spare")).stderr).toContain("Nobody to simulate");
   await json("campaigns", "activate", "Live");
   const sent = await until(async () => (await json("messages", "list", "--campaign", "Live"))[0]);
   const message = await json("messages", "show", id(sent));
@@ -327,6 +343,8 @@ test("a campaign is simulated, sent, reported, explained and traced; what is hel
   expect(why).toMatchObject({ code: expect.any(String), sentences: expect.any(Array) });
   const [where] = await json("explain", "--campaign", "Live", "--contact", id(sent, "contactId"), "--node", "intro");
   expect(where).toMatchObject({ message: { messageId: id(sent) } });
+  const toAda = await json("messages", "list", "--campaign", "Live", "--contact", "ada@one.example");
+  expect(toAda).toMatchObject([{ address: "ada@one.example" }]);
   const [trace] = await json("trace", id(sent));
   const stages = (trace?.["steps"] ?? []) as { readonly stage: string }[];
   expect(stages.map(({ stage }) => stage)).toEqual(expect.arrayContaining(["import", "message"]));
@@ -347,6 +365,7 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
 
 test("leads are found, and what does not exist is refused by its code", async () => {
   const [lead] = await json("leads", "search", "ada@one.example");
+  expect(await json("leads", "list", "ada@one.example")).toEqual([lead]);
   expect(lead).toMatchObject({ email: "ada@one.example" });
   expect(await json("leads", "show", id(lead))).toMatchObject([{ id: id(lead) }]);
   expect(await json("conversations", "list")).toEqual([]);

@@ -30,6 +30,7 @@ test("an unknown verb, subcommand or option is refused with what may have been m
   expect(verb.stderr).toContain("Did you mean campaigns?");
   expect(sub.stderr).toContain("Did you mean check?");
   expect(option.stderr).toMatch(/Did you mean .*--source\?/);
+  expect(verb.stderr).toContain("add --help to see what there is");
   expect(verb.stdout + sub.stdout + option.stdout).toBe("");
 });
 
@@ -92,12 +93,13 @@ test("a plan is checked without a server: the problem is named by node and field
     JSON.stringify({ start: "a", nodes: [{ id: "a", ...send, transitions: [{ on: "opened", to: "gone" }] }] }),
   );
   const torn = file("torn.json", '{"start": "a",\n "nodes": [}');
-  const [fine, refused, json, broken, missing] = await Promise.all([
+  const [fine, refused, json, broken, missing, directory] = await Promise.all([
     run(["campaigns", "check", good, "--json"], nowhere),
     run(["campaigns", "check", bad], nowhere),
     run(["campaigns", "check", bad, "--json"], nowhere),
     run(["campaigns", "check", torn], nowhere),
     run(["campaigns", "check", path.join(home, "missing.json")], nowhere),
+    run(["import", home], nowhere),
   ]);
   expect(fine.code).toBe(0);
   expect(parsed(fine)).toMatchObject([{ ok: true, hash: expect.stringMatching(/^[0-9a-f]{64}$/) }]);
@@ -109,6 +111,8 @@ test("a plan is checked without a server: the problem is named by node and field
   expect(broken.stderr).toContain("torn.json is not JSON: Unexpected token");
   expect(missing.code).toBe(2);
   expect(missing.stderr).toContain("missing.json does not exist");
+  expect(directory.code).toBe(2);
+  expect(directory.stderr).toContain(`${home} is a directory; expected a file`);
 });
 
 test("an old Node gets one line that says which one is needed", () => {
@@ -130,6 +134,12 @@ test("what comes from strangers cannot steer the terminal", () => {
   expect(cell("\u001b[2Jgone\u202egnp.exe\r\nx", true)).toBe("\\u001b[2Jgone\\u202egnp.exe\\u000d x");
   expect(cell("2026-01-31T09:00:00.000Z", false)).toBe("2026-01-31T09:00:00.000Z");
   expect(cell("2026-01-31T09:00:00.000Z", true)).toMatch(/^2026-01-31 \d\d:00:00 \S+$/);
+});
+
+test("counts within a cell are read as words, anything deeper as JSON", () => {
+  expect(cell({ delivered: 2, bounced: 1 }, true)).toBe("delivered 2, bounced 1");
+  expect(cell({}, true)).toBe("");
+  expect(cell({ step: { sent: 1 } }, true)).toBe('{"step":{"sent":1}}');
 });
 
 test("a list that is larger than one request takes is cut between rows, and none is lost", async () => {

@@ -9,7 +9,8 @@ export interface FunctionSpec {
   readonly memoryMb: number;
   /** Queues it may ring. */
   readonly rings: readonly QueueName[];
-  readonly blobs: "none" | "read" | "write" | "readwrite";
+  /** `drain`: look for what was spilled, read and delete it, and write. */
+  readonly blobs: "none" | "read" | "write" | "readwrite" | "drain";
   /** What it may do with sealed credentials: open them, or also seal new ones. */
   readonly keys: "none" | "open" | "seal";
 }
@@ -133,6 +134,16 @@ export const schedules = {
     memoryMb: 512,
     rings: ["send", "actions"],
     blobs: "none",
+    keys: "open",
+    rate: "rate(1 minute)",
+    localSeconds: 5,
+  },
+  drain: {
+    file: "drain",
+    timeoutSeconds: 50,
+    memoryMb: 512,
+    rings: ["deliveries"],
+    blobs: "drain",
     keys: "open",
     rate: "rate(1 minute)",
     localSeconds: 5,

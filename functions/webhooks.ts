@@ -1,22 +1,15 @@
 /** HTTP: webhooks of providers. Verify on raw bytes, archive, ring, answer; what they mean is found out by `deliveries`. */
-import { WebhookIntake } from "@outrider/core/deliveries";
 import { Hono } from "hono";
 import { lambda, withProblems } from "./lib/http.ts";
 import { type Host, lazily } from "./lib/runtime.ts";
+import { webhookIntake } from "./lib/webhook-intake.ts";
 
 export function app(host: Host): Hono {
-  const intake = new WebhookIntake({
-    db: host.db,
-    keys: host.keys,
-    blobs: host.blobs,
-    webhooks: host.webhooks,
-    wallClock: () => new Date(),
-    contextFor: (tenantId) => host.contextFor(tenantId, "webhooks"),
-  });
+  const intake = webhookIntake(host);
   return withProblems(host, new Hono()).post("/webhooks/:provider/:channelConfigId", async (c) => {
     const { pathname, search } = new URL(c.req.url);
     const target = `${pathname}${search}`;
-    await intake.receive({
+    const kept = await intake.receive({
       provider: c.req.param("provider"),
       channelConfigId: c.req.param("channelConfigId"),
       target,
@@ -26,6 +19,7 @@ export function app(host: Host): Hono {
         body: new Uint8Array(await c.req.arrayBuffer()),
       },
     });
+    if (kept === null) host.log.warn("webhook.spilled", { provider: c.req.param("provider") });
     // Empty, because Twilio reads a body as TwiML; 200, because SendGrid's Inbound Parse asks for exactly that.
     return c.body(null, 200);
   });

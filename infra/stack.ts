@@ -26,6 +26,7 @@ const blobActions: Readonly<Record<FunctionSpec["blobs"], readonly string[]>> = 
   read: ["s3:GetObject"],
   write: ["s3:PutObject", "s3:AbortMultipartUpload"],
   readwrite: ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+  drain: ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
 };
 
 const keyActions: Readonly<Record<FunctionSpec["keys"], readonly string[]>> = {
@@ -110,6 +111,8 @@ export function stack() {
     const grants: readonly [readonly string[], readonly $util.Output<string>[]][] = [
       [spec.rings.length > 0 ? ["sqs:SendMessage"] : [], spec.rings.map((name) => made[name].arn)],
       [blobActions[spec.blobs], [$interpolate`${blobs.arn}/*`]],
+      [spec.blobs === "drain" ? ["s3:ListBucket"] : [], [blobs.arn]],
+      [spec.blobs === "drain" ? ["s3:DeleteObject"] : [], [$interpolate`${blobs.arn}/spill/*`]],
       [keyActions[spec.keys], [key.arn]],
     ];
     return {

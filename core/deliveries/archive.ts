@@ -102,8 +102,9 @@ export class Archive {
   }
 }
 
-const isRowsFault = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && /^2[23]/.test(String(error.code));
+/** What another row, or a later try with the same row, would not change. */
+export const isRowsFault = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && /^2[23]...$/.test(String(error.code));
 
 const nameOf = (row: NewDelivery): string =>
   `${row.tenantId} ${row.channelConfigId} ${Buffer.from(row.bodySha256).toString("base64")}`;

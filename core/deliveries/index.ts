@@ -15,3 +15,4 @@ export {
 export { linkTarget, type OwnEvent, type OwnReport, recordOwnEvents } from "./own.ts";
 export { getDelivery, listDeliveries } from "./read.ts";
 export { Replay, type ReplayReport, replayDeliveries } from "./replay.ts";
+export { type DrainReport, drainSpill } from "./spill.ts";

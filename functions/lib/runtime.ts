@@ -104,6 +104,8 @@ function s3(environment: Environment): Blobs {
     async *stream(key) {
       yield* (await blobs()).stream(key);
     },
+    list: async (prefix, limit) => (await blobs()).list(prefix, limit),
+    delete: async (key) => (await blobs()).delete(key),
   };
 }
 

@@ -32,6 +32,18 @@ describe.each<[string, Blobs]>([
     expect(await blobs.get("tenant_a/bytes")).toEqual(bytes);
   });
 
+  test("keys are listed by prefix in the order of their characters, and a deleted one is gone for good", async () => {
+    for (const key of ["listed/b", "listed/a", "listed/c", "listless"])
+      await blobs.put(key, new Uint8Array(), "text/plain");
+    expect(await blobs.list("listed/", 10)).toEqual(["listed/a", "listed/b", "listed/c"]);
+    expect(await blobs.list("listed/", 2)).toEqual(["listed/a", "listed/b"]);
+    await blobs.delete("listed/a");
+    await blobs.delete("listed/a");
+    expect(await blobs.list("listed/", 10)).toEqual(["listed/b", "listed/c"]);
+    await expect(blobs.get("listed/a")).rejects.toMatchObject({ code: "blobs.missing" });
+    expect(await blobs.list("nothing/", 10)).toEqual([]);
+  });
+
   test("an empty object is an object", async () => {
     await blobs.put("tenant_a/empty", new Uint8Array(), "text/plain");
     expect(await blobs.get("tenant_a/empty")).toEqual(new Uint8Array());

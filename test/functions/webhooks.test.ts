@@ -222,10 +222,11 @@ describe("a request that is refused", () => {
     expect(await refusals(tenant)).toEqual([{ reason: "too_large", count: 1 }]);
   });
 
-  it("only because nothing can be stored may come again", async () => {
+  it("only because nothing can be stored anywhere may come again", async () => {
     const { tenant, key, path } = await ready();
     const dead = connect({ url: "postgres://nobody@127.0.0.1:1/none", driver: "pg" });
-    const response = await post(path, Buffer.from("[]"), key, {}, app(hostOver(dead)));
+    const put = () => Promise.reject(new Error("the object store is away, too"));
+    const response = await post(path, Buffer.from("[]"), key, {}, app({ ...hostOver(dead), blobs: { ...blobs, put } }));
     expect(response.status).toBe(503);
     expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
     await dead.destroy();

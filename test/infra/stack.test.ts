@@ -103,6 +103,17 @@ test("every role may do exactly this", () => {
         "sqs:SendMessage on actionsQueueQueue+sendQueueQueue",
         "s3:GetObject on blobsbucket/*",
       ],
+      "drainScheduleHandlerRole": [
+        "sqs:SendMessage on deliveriesQueueQueue",
+        "s3:GetObject+s3:PutObject+s3:AbortMultipartUpload on blobsbucket/*",
+        "s3:ListBucket on blobsbucket",
+        "s3:DeleteObject on blobsbucket/spill/*",
+        "kms:Decrypt on key/Credentials",
+      ],
+      "drainScheduleRole": [
+        "lambda:InvokeFunction on drainScheduleHandlerFunction",
+        "sqs:SendMessage on schedulesDlqQueue",
+      ],
       "http api": [
         "sqs:SendMessage on deliveriesQueueQueue+actionsQueueQueue+sendQueueQueue+importsQueueQueue",
         "s3:GetObject+s3:PutObject+s3:AbortMultipartUpload on blobsbucket/*",

@@ -50,6 +50,14 @@ export function memoryBlobs(): Blobs {
     async *stream(key) {
       yield await get(key);
     },
+    list: async (prefix, limit) =>
+      [...objects.keys()]
+        .filter((key) => key.startsWith(prefix))
+        .toSorted()
+        .slice(0, limit),
+    async delete(key) {
+      objects.delete(key);
+    },
   };
 }
 

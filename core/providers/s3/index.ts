@@ -4,7 +4,14 @@
  */
 
 import { Readable } from "node:stream";
-import { GetObjectCommand, NoSuchKey, PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  NoSuchKey,
+  PutObjectCommand,
+  type S3Client,
+} from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { DomainError } from "../../kernel/error.ts";
 import type { Blobs } from "../../ports/blobs.ts";
@@ -18,6 +25,9 @@ export interface S3Options {
 const partBytes = 8 * 1024 * 1024;
 const partsInFlight = 2;
 
+const unreachable = (cause: unknown) =>
+  new DomainError("unavailable", "blobs.unavailable", "The object store cannot be reached at the moment.", { cause });
+
 export function s3Blobs({ client, bucket }: S3Options): Blobs {
   async function open(key: string): Promise<Readable> {
     try {
@@ -28,9 +38,7 @@ export function s3Blobs({ client, bucket }: S3Options): Blobs {
       if (cause instanceof NoSuchKey) {
         throw new DomainError("not_found", "blobs.missing", "The stored object does not exist any more.", { cause });
       }
-      throw new DomainError("unavailable", "blobs.unavailable", "The object store cannot be reached at the moment.", {
-        cause,
-      });
+      throw unreachable(cause);
     }
   }
 
@@ -59,6 +67,19 @@ export function s3Blobs({ client, bucket }: S3Options): Blobs {
     },
     async *stream(key) {
       for await (const chunk of await open(key)) yield chunk as Uint8Array;
+    },
+    async list(prefix, limit) {
+      const { Contents = [] } = await client
+        .send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: limit }))
+        .catch((cause: unknown) => {
+          throw unreachable(cause);
+        });
+      return Contents.flatMap(({ Key }) => (Key === undefined ? [] : [Key]));
+    },
+    async delete(key) {
+      await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })).catch((cause: unknown) => {
+        throw unreachable(cause);
+      });
     },
   };
 }

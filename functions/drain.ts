@@ -1,0 +1,15 @@
+/** Schedule `drain`: webhooks that came while the database was away go through the front door again. */
+import { drainSpill } from "@outrider/core/deliveries";
+import { type Host, lazily } from "./lib/runtime.ts";
+import { scheduled } from "./lib/schedule.ts";
+import { webhookIntake } from "./lib/webhook-intake.ts";
+
+export const define = (host: Host) => {
+  const intake = webhookIntake(host);
+  return scheduled(host, "drain", async ({ remainingMs }) => {
+    const { archived, refused, waiting } = await drainSpill(host.blobs, intake, () => remainingMs() > 10_000);
+    if (waiting > 0) host.log.metric("WebhooksSpilled", waiting, "Count", {});
+    return { archived, refused, waiting };
+  });
+};
+export const handler = lazily(define);

@@ -1,0 +1,188 @@
+/** Webhooks while the database is away: answered when they are durable in object storage, and applied when it is back. */
+import { createSign, generateKeyPairSync, randomBytes } from "node:crypto";
+import type { Context as Invocation } from "aws-lambda";
+import { sql } from "kysely";
+import { afterAll, beforeEach, expect, test } from "vitest";
+import { connect } from "../../core/db/connect.ts";
+import type { Blobs } from "../../core/ports/index.ts";
+import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
+import { sendgrid } from "../../core/providers/sendgrid/index.ts";
+import { createChannel } from "../../core/tenancy/index.ts";
+import { define } from "../../functions/drain.ts";
+import { createLog } from "../../functions/lib/log.ts";
+import { createHost } from "../../functions/lib/runtime.ts";
+import { app } from "../../functions/webhooks.ts";
+import { testDatabase } from "../support/database.ts";
+import { newTenant, type TestTenant } from "../support/tenant.ts";
+
+const database = await testDatabase();
+const dead = connect({ url: "postgres://nobody@127.0.0.1:1/none", driver: "pg" });
+afterAll(() => dead.destroy());
+const keys = memoryKeys();
+const queue = memoryQueue();
+const publicUrl = "https://in.example.test";
+const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const spki = publicKey.export({ format: "der", type: "spki" }).toString("base64");
+
+let blobs: Blobs;
+let tenant: TestTenant;
+let path: string;
+let lines: Record<string, unknown>[];
+const hostOver = (db: typeof database.db) =>
+  createHost({
+    db,
+    queue,
+    blobs,
+    keys,
+    senders: {},
+    webhooks: { sendgrid },
+    publicUrl,
+    signingKeys: [new Uint8Array(32)],
+    log: createLog({
+      write: (line) => lines.push(JSON.parse(line) as Record<string, unknown>),
+      now: () => new Date(0),
+    }),
+  });
+
+beforeEach(async () => {
+  blobs = memoryBlobs();
+  lines = [];
+  tenant = await newTenant(database);
+  const credentials = { apiKey: "SG.k", eventWebhookPublicKeys: [spki] };
+  const channel = { channel: "email", provider: "sendgrid", name: "mail", credentials } as const;
+  path = `/webhooks/sendgrid/${(await createChannel(tenant, { keys, publicUrl }, channel)).id}`;
+});
+
+interface Posted {
+  readonly at?: Date;
+  readonly headers?: Record<string, string>;
+}
+const post = (web: ReturnType<typeof app>, body: Uint8Array, { at = new Date(), headers = {} }: Posted = {}) => {
+  const timestamp = String(Math.floor(at.getTime() / 1000));
+  return web.request(path, {
+    method: "POST",
+    body: Buffer.from(body),
+    headers: {
+      "content-type": "application/json",
+      "x-twilio-email-event-webhook-signature": createSign("sha256")
+        .update(timestamp)
+        .update(body)
+        .sign(privateKey, "base64"),
+      "x-twilio-email-event-webhook-timestamp": timestamp,
+      authorization: "Basic c2VjcmV0",
+      ...headers,
+    },
+  });
+};
+const drain = async (db = database.db) => {
+  await define(hostOver(db))({}, { getRemainingTimeInMillis: () => 50_000 } as Invocation);
+  const counts = lines.findLast(({ event }) => event === "schedule.ran")?.["counts"];
+  return counts === undefined ? null : (JSON.parse(String(counts)) as unknown);
+};
+const archived = () =>
+  database.owner
+    .selectFrom("webhook_deliveries")
+    .selectAll()
+    .where("tenant_id", "=", tenant.tenantId)
+    .orderBy("id")
+    .execute();
+const spilled = () => blobs.list("spill/", 100);
+
+test("what was answered while the database was away is archived byte for byte when it is back, and rung for", async () => {
+  const down = app(hostOver(dead));
+  const body = Buffer.concat([Buffer.from("[\n\u0000"), randomBytes(500), Buffer.from("\n]")]);
+  expect((await post(down, body)).status).toBe(200);
+  expect(await archived()).toEqual([]);
+  expect(await drain(dead)).toEqual({ archived: 0, refused: 0, waiting: 1 });
+  queue.drain();
+  expect(await drain()).toEqual({ archived: 1, refused: 0, waiting: 0 });
+  const [row] = await archived();
+  expect(row?.body?.equals(body)).toBe(true);
+  expect(row?.headers).toMatchObject({ "content-type": "application/json" });
+  expect(queue.drain()).toEqual([{ kind: "deliveries", tenantId: tenant.tenantId, ids: [row?.id] }]);
+  expect(await spilled()).toEqual([]);
+});
+
+test("an outage that begins under a process that knows the endpoint keeps what comes, also a body too large for a row", async () => {
+  const own = connect({ url: database.url, driver: "pg" });
+  const web = app(hostOver(own));
+  expect((await post(web, Buffer.from("[1]"))).status).toBe(200);
+  await own.destroy();
+  const large = randomBytes(300_000);
+  expect((await post(web, large)).status).toBe(200);
+  expect(await drain()).toEqual({ archived: 1, refused: 0, waiting: 0 });
+  const [, second] = await archived();
+  expect(second?.body).toBeNull();
+  expect(Buffer.from(await blobs.get(second?.body_key ?? "")).equals(large)).toBe(true);
+});
+
+test("a database that takes the request and does not answer is an outage; its late commit and the spilled copy are one delivery", async () => {
+  const web = app(hostOver(database.db));
+  await database.owner.transaction().execute(async (tx) => {
+    await sql`lock table webhook_deliveries in access exclusive mode`.execute(tx);
+    expect((await post(web, Buffer.from("[9]"))).status).toBe(200);
+    expect(await spilled()).toHaveLength(1);
+  });
+  expect(await drain()).toEqual({ archived: 1, refused: 0, waiting: 0 });
+  expect(await archived()).toMatchObject([{ duplicates: 1 }]);
+});
+
+test("the signature is judged as of the moment it came, however long the outage was", async () => {
+  const down = app(hostOver(dead));
+  // As old as SendGrid's retries may be when they come; a day later it would be too old.
+  expect((await post(down, Buffer.from("[]"), { at: new Date(Date.now() - 25 * 3_600_000) })).status).toBe(200);
+  const [key = ""] = await spilled();
+  const stored = Buffer.from(await blobs.get(key)).toString("latin1");
+  const yesterday = new Date(Date.now() - 24 * 3_600_000);
+  const older = stored.replace(/"receivedAt":"[^"]*"/, `"receivedAt":"${yesterday.toISOString()}"`);
+  await blobs.put(key, Buffer.from(older, "latin1"), "application/octet-stream");
+  expect(await drain()).toEqual({ archived: 1, refused: 0, waiting: 0 });
+});
+
+test("the same webhook spilled twice and delivered once more is one delivery", async () => {
+  const down = app(hostOver(dead));
+  const at = new Date();
+  await post(down, Buffer.from("[7]"), { at });
+  await post(down, Buffer.from("[7]"), { at });
+  await post(app(hostOver(database.db)), Buffer.from("[7]"), { at });
+  expect(await drain()).toEqual({ archived: 2, refused: 0, waiting: 0 });
+  expect(await archived()).toMatchObject([{ duplicates: 2 }]);
+});
+
+test("a forgery that came during the outage is refused when it can be judged, and leaves nothing but a count", async () => {
+  const down = app(hostOver(dead));
+  const headers = { "x-twilio-email-event-webhook-signature": "AAAA" };
+  expect((await post(down, Buffer.from("[]"), { headers })).status).toBe(200);
+  expect(await drain()).toEqual({ archived: 0, refused: 1, waiting: 0 });
+  expect(await archived()).toEqual([]);
+  expect(await spilled()).toEqual([]);
+  const refusals = database.owner
+    .selectFrom("webhook_refusals")
+    .select("count")
+    .where("tenant_id", "=", tenant.tenantId);
+  expect(await refusals.execute()).toEqual([{ count: 1 }]);
+});
+
+test("what is not signed at all is not kept for anybody", async () => {
+  const down = app(hostOver(dead));
+  const headers = { "content-type": "application/json" };
+  const answer = await down.request(path, { method: "POST", body: "[]", headers });
+  expect(answer.status).toBe(503);
+  expect(await spilled()).toEqual([]);
+});
+
+test("credentials of the request itself are not stored", async () => {
+  await post(app(hostOver(dead)), Buffer.from("[]"), { headers: { cookie: "session=secret" } });
+  const [key = ""] = await spilled();
+  const text = Buffer.from(await blobs.get(key)).toString();
+  expect(text).not.toContain("c2VjcmV0");
+  expect(text).not.toContain("session=secret");
+});
+
+test("an object that cannot be read stays, is reported, and costs no other its turn", async () => {
+  await blobs.put("spill/dlv_0", Buffer.from("no head"), "application/octet-stream");
+  await post(app(hostOver(dead)), Buffer.from("[]"));
+  await expect(drain()).rejects.toThrow("1 spilled webhooks could not be read");
+  expect(await spilled()).toEqual(["spill/dlv_0"]);
+  expect(await archived()).toHaveLength(1);
+});

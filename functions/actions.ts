@@ -3,5 +3,6 @@ import { runActions } from "@outrider/core/campaigns";
 import { type Host, lazily } from "./lib/runtime.ts";
 import { consumer } from "./lib/sqs.ts";
 
-export const define = (host: Host) => consumer(host, "actions", (ctx, ids) => runActions(ctx, ids));
+export const define = (host: Host) =>
+  consumer(host, "actions", (ctx, ids, limits) => runActions(ctx, ids, limits.remainingMs));
 export const handler = lazily(define);

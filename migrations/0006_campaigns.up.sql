@@ -139,6 +139,8 @@ create index campaign_transitions_enrollment_idx on campaign_transitions (tenant
 create index campaign_transitions_campaign_idx on campaign_transitions (tenant_id, campaign_id) where contact_campaign_id is null;
 select protect('campaign_transitions', 'select, insert');
 
+-- An action stays pending while a worker has it (lease_until says how long): pausing and cancelling find it where it was, and the claim
+-- touches no index.
 create table scheduled_actions (
   tenant_id           text not null references tenants (id) on delete cascade,
   id                  text not null default new_id('sact') check (starts_with(id, 'sact_')),
@@ -168,7 +170,6 @@ create table scheduled_actions (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- Not tenant first: the sweep asks what is due for anybody.
 create index idx_scheduled_actions_ready on scheduled_actions (status, run_at) include (tenant_id, id) where status = 'pending';
-create index scheduled_actions_running on scheduled_actions (lease_until) include (tenant_id, id) where status = 'running';
 create index scheduled_actions_enrollment_idx on scheduled_actions (tenant_id, contact_campaign_id) where status = 'pending';
 create index scheduled_actions_campaign_idx on scheduled_actions (tenant_id, campaign_id) where status = 'pending';
 select protect('scheduled_actions', 'select, insert, update');

@@ -43,6 +43,8 @@ declare
   reached timestamptz := at;
 begin
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
+  -- An action whose worker died stays pending: the next full pass finds it.
+  if p_kind = 'actions' then p_full_pass_seconds := least(p_full_pass_seconds, 30); end if;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
   select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end
@@ -53,7 +55,7 @@ begin
                       when 'send' then 'outbound_messages' when 'reconcile' then 'outbound_messages' end;
   if work is null then raise exception 'unknown kind of work %', p_kind using errcode = 'invalid_parameter_value'; end if;
   waiting := case p_kind when 'send' then 'status in (''queued'', ''held'')' when 'reconcile' then 'status = ''ambiguous''' else 'status = ''pending''' end;
-  leased := case p_kind when 'send' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
+  leased := case p_kind when 'send' then null when 'actions' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
 
   return query execute format(
     'select w.tenant_id, w.id from %I w where %s and w.run_at >= $1 and w.run_at <= $2 order by w.run_at, w.id limit $3', work, waiting)

@@ -742,7 +742,7 @@ table public.dnc_list owner outrider_owner (
   lifted_by text
   constraint dnc_list_pkey PRIMARY KEY (organization_id, id)
   constraint dnc_list_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id) ON DELETE CASCADE
-  constraint dnc_list_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE SET NULL
+  constraint dnc_list_tenant_id_organization_id_fkey FOREIGN KEY (tenant_id, organization_id) REFERENCES tenants(id, organization_id) ON DELETE SET NULL (tenant_id)
   constraint dnc_list_id_check CHECK (starts_with(id, 'dnc_'::text))
   constraint dnc_list_phone_number_check CHECK ((phone_number ~ '^\+[1-9][0-9]{6,14}$'::text))
 );
@@ -1296,7 +1296,6 @@ table public.scheduled_actions owner outrider_owner with fillfactor=80, autovacu
 CREATE INDEX idx_scheduled_actions_ready ON public.scheduled_actions USING btree (status, run_at) INCLUDE (tenant_id, id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_campaign_idx ON public.scheduled_actions USING btree (tenant_id, campaign_id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_enrollment_idx ON public.scheduled_actions USING btree (tenant_id, contact_campaign_id) WHERE (status = 'pending'::text);
-CREATE INDEX scheduled_actions_running ON public.scheduled_actions USING btree (lease_until) INCLUDE (tenant_id, id) WHERE (status = 'running'::text);
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
@@ -1430,7 +1429,7 @@ table public.system_config owner outrider_owner (
   constraint system_config_pkey PRIMARY KEY (organization_id, id)
   constraint system_config_organization_id_config_key_key UNIQUE (organization_id, config_key)
   constraint system_config_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES organizations(id) ON DELETE CASCADE
-  constraint system_config_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE SET NULL
+  constraint system_config_tenant_id_organization_id_fkey FOREIGN KEY (tenant_id, organization_id) REFERENCES tenants(id, organization_id) ON DELETE SET NULL (tenant_id)
   constraint system_config_id_check CHECK (starts_with(id, 'cfg_'::text))
 );
 row security enabled and forced;
@@ -1490,8 +1489,9 @@ row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tenants FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
-grant select, update to outrider_app;
+grant select to outrider_app;
 grant select (id, status) to outrider_sweeper;
+grant update (name, settings, status, suspended_at) to outrider_app;
 
 table public.tracked_links owner outrider_owner (
   tenant_id text not null
@@ -2183,6 +2183,8 @@ declare
   reached timestamptz := at;
 begin
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
+  -- An action whose worker died stays pending: the next full pass finds it.
+  if p_kind = 'actions' then p_full_pass_seconds := least(p_full_pass_seconds, 30); end if;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
   select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end
@@ -2193,7 +2195,7 @@ begin
                       when 'send' then 'outbound_messages' when 'reconcile' then 'outbound_messages' end;
   if work is null then raise exception 'unknown kind of work %', p_kind using errcode = 'invalid_parameter_value'; end if;
   waiting := case p_kind when 'send' then 'status in (''queued'', ''held'')' when 'reconcile' then 'status = ''ambiguous''' else 'status = ''pending''' end;
-  leased := case p_kind when 'send' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
+  leased := case p_kind when 'send' then null when 'actions' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
 
   return query execute format(
     'select w.tenant_id, w.id from %I w where %s and w.run_at >= $1 and w.run_at <= $2 order by w.run_at, w.id limit $3', work, waiting)

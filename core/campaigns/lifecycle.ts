@@ -114,7 +114,7 @@ export const stop = command(ById, async (ctx, { id, reason }): Promise<Campaign>
 
 async function releaseActions(ctx: TxContext, campaignId: string): Promise<void> {
   const { rows } = await sql<{ id: string; due: boolean }>`
-    update scheduled_actions set run_at = paused_run_at, paused_run_at = null
+    update scheduled_actions set run_at = paused_run_at, paused_run_at = null, attempts = 0, lease_until = null
     where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and status = 'pending' and paused_run_at is not null
     returning id, run_at <= ${ctx.now} as due`.execute(ctx.db);
   ringDue(

@@ -1,46 +1,81 @@
 /**
- * Due scheduled actions: each is one event for its enrollment. Taken, applied and completed in one transaction, so that an action that ran
- * has moved its enrollment and one that did not is still due.
+ * Due scheduled actions: each is one event for its enrollment. Claimed first, so that one that kills its workers is found out; then applied
+ * and completed in one transaction, so that an action that ran has moved its enrollment and one that did not is still due.
  */
 import { sql } from "kysely";
-import { backoffSeconds, type Context, newId, reach, type TxContext, transact, work } from "../kernel/index.ts";
+import {
+  areSuspect,
+  backoffSeconds,
+  type Claimed,
+  type Context,
+  claim,
+  crashedRepeatedly,
+  maxClaims,
+  newId,
+  reach,
+  type TxContext,
+  transact,
+  work,
+} from "../kernel/index.ts";
 import { campaignGates, cancelUnsent } from "../messages/index.ts";
 import { applyEvents, type EnrollmentEvent } from "./apply.ts";
 import type { TimeoutName } from "./state.ts";
 
 /** Actions taken in one transaction. */
 export const actionBatch = 500;
-/** An action that fails this often is a defect in its data; its enrollment ends in `error` and its neighbours go on. */
-const maxAttempts = 5;
+/** Below this an invocation does not begin another claim. */
+const minimumRemainingMs = 10_000;
 
 interface Due {
-  readonly id: string;
   readonly contact_campaign_id: string;
   readonly action_type: "node" | "timeout";
   readonly node_id: string;
   readonly watch: string | null;
-  readonly attempts: number;
 }
 
-/** Runs what is due among `ids` (empty: whatever is due for the tenant). @returns how many ran */
-export async function runActions(ctx: Context, ids: readonly string[]): Promise<number> {
+/**
+ * Runs what is due among `ids` (empty: whatever is due for the tenant). @returns how many ran
+ * @param remainingMs how long the invocation may still run; what is left over is still due
+ */
+export async function runActions(
+  ctx: Context,
+  ids: readonly string[],
+  remainingMs: () => number = () => Number.POSITIVE_INFINITY,
+): Promise<number> {
+  let done = 0;
+  for (;;) {
+    const claimed = await transact(ctx, ({ db, tenantId }) =>
+      claim(db, tenantId, work.actions, { ids, limit: actionBatch }),
+    );
+    done += await runClaimed(ctx, claimed);
+    if (!areSuspect(claimed) || remainingMs() < minimumRemainingMs) return done;
+  }
+}
+
+/** Together; if that fails, each alone, so that the one at fault is found. */
+async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<number> {
+  const [first, ...more] = claimed;
+  if (!first) return 0;
+  if (first.attempts > maxClaims) {
+    for (const one of claimed) await transact(ctx, (ctx) => recordFailure(ctx, one, crashedRepeatedly));
+    return 0;
+  }
   try {
-    return await transact(ctx, (ctx) => runBatch(ctx, ids, actionBatch));
+    return await transact(ctx, (ctx) => runBatch(ctx, claimed));
   } catch (error) {
-    if (ids.length <= 1) {
-      if (ids.length === 1) await transact(ctx, (ctx) => recordFailure(ctx, ids, error));
-      else throw error;
+    if (more.length === 0) {
+      const reason = error instanceof Error ? error.message : String(error);
+      await transact(ctx, (ctx) => recordFailure(ctx, first, reason));
       return 0;
     }
-    // One of them does not work: alone it shows which, and the others get done.
     let done = 0;
-    for (const id of ids) done += await runActions(ctx, [id]);
+    for (const one of claimed) done += await runClaimed(ctx, [one]);
     return done;
   }
 }
 
-async function runBatch(ctx: TxContext, ids: readonly string[], limit: number): Promise<number> {
-  const due = await takeDue(ctx, ids, limit);
+async function runBatch(ctx: TxContext, claimed: readonly Claimed[]): Promise<number> {
+  const due = await complete(ctx, claimed);
   const events: EnrollmentEvent[] = due.map((action) => ({
     enrollmentId: action.contact_campaign_id,
     event:
@@ -51,62 +86,53 @@ async function runBatch(ctx: TxContext, ids: readonly string[], limit: number): 
   if (events.length > 0) reach("action.taking");
   await applyEvents(ctx, events);
   if (events.length > 0) reach("action.applying");
-  if (due.length === limit) ctx.bells.push({ kind: "actions", tenantId: ctx.tenantId, ids: [] });
+  if (claimed.length === actionBatch) ctx.bells.push({ kind: "actions", tenantId: ctx.tenantId, ids: [] });
   return due.length;
 }
 
 /**
- * Locks the enrollments and their campaigns first, as everybody does, then completes their due actions; what another worker holds is left
- * to it. A pause waits for the campaign before it touches actions, so an action must not be held by somebody who still has to.
+ * Locks the enrollments and their campaigns first, as everybody does, then completes the actions that are still due and still this worker's.
+ * A pause waits for the campaign before it touches actions, so an action must not be held by somebody who still has to.
  */
-async function takeDue(ctx: TxContext, ids: readonly string[], limit: number): Promise<Due[]> {
-  const named = ids.length > 0 ? sql`and a.id = any(${ids as string[]})` : sql``;
-  const { rows } = await sql<Due>`
-    with wanted as materialized (
-      select a.id, a.contact_campaign_id from scheduled_actions a
-      where a.tenant_id = ${ctx.tenantId} and a.status = 'pending' and a.run_at <= ${ctx.now} ${named}
-      order by a.run_at, a.id limit ${limit}
-    ), walkers as materialized (
-      select e.id, e.campaign_id from contact_campaigns e
-      where e.tenant_id = ${ctx.tenantId} and e.id in (select contact_campaign_id from wanted) and e.status <> 'draft'
+async function complete(ctx: TxContext, claimed: readonly Claimed[]): Promise<Due[]> {
+  const ids = claimed.map((one) => one.id);
+  await sql`
+    with walkers as materialized (
+      select e.campaign_id from contact_campaigns e
+      where e.tenant_id = ${ctx.tenantId}
+        and e.id in (select a.contact_campaign_id from scheduled_actions a where a.tenant_id = ${ctx.tenantId} and a.id = any(${ids}))
       order by e.id for update
     ), ${campaignGates(ctx, "walkers")}
-    select w.id from wanted w join walkers k on k.id = w.contact_campaign_id, (select count(*) from gates) g`.execute(
-    ctx.db,
-  );
-  if (rows.length === 0) return [];
-  const { rows: taken } = await sql<Due>`
-    with due as materialized (
-      select a.id, a.run_at from scheduled_actions a
-      where a.tenant_id = ${ctx.tenantId} and a.id = any(${rows.map((row) => row.id)}) and a.status = 'pending' and a.run_at <= ${ctx.now}
-      order by a.run_at, a.id for update skip locked
-    ), done as (
-      update scheduled_actions a set status = 'completed', completed_at = ${ctx.now}, generation = a.generation + 1, attempts = a.attempts + 1
-      from due where a.tenant_id = ${ctx.tenantId} and a.id = due.id
-      returning a.id, a.contact_campaign_id, a.action_type, a.node_id, a.watch, a.attempts, a.run_at
+    select count(*) from gates`.execute(ctx.db);
+  const { rows } = await sql<Due>`
+    with done as (
+      update scheduled_actions a set status = 'completed', completed_at = ${ctx.now}, lease_until = null
+      from unnest(${ids}::text[], ${claimed.map((one) => one.generation)}::int[]) as c(id, generation)
+      where a.tenant_id = ${ctx.tenantId} and a.id = c.id and a.generation = c.generation and a.status = 'pending' and a.run_at <= ${ctx.now}
+      returning a.id, a.contact_campaign_id, a.action_type, a.node_id, a.watch, a.run_at
     )
     select * from done order by run_at, id`.execute(ctx.db);
-  return taken;
+  return rows;
 }
 
-async function recordFailure(ctx: TxContext, ids: readonly string[], error: unknown): Promise<void> {
-  const reason = error instanceof Error ? error.message : String(error);
-  const [action] = await ctx.db
+/** Put back with a delay, or over: its enrollment ends in `error` and its neighbours go on. */
+async function recordFailure(ctx: TxContext, { id, generation, attempts }: Claimed, reason: string): Promise<void> {
+  const action = await ctx.db
     .selectFrom(work.actions.table)
-    .select(["id", "attempts", "contact_campaign_id"])
+    .select(["contact_campaign_id"])
     .where("tenant_id", "=", ctx.tenantId)
-    .where("id", "in", ids)
+    .where("id", "=", id)
+    .where("generation", "=", generation)
     .where("status", "=", "pending")
-    .execute();
+    .executeTakeFirst();
   if (!action) return;
-  const attempts = action.attempts + 1;
-  const over = attempts >= maxAttempts;
+  const over = attempts >= maxClaims;
   // The enrollment before its actions and messages, as everywhere.
   if (over) await endInError(ctx, action.contact_campaign_id, reason);
   await sql`
-    update scheduled_actions set status = ${over ? "failed" : "pending"}, attempts = ${attempts}, last_error = ${reason},
+    update scheduled_actions set status = ${over ? "failed" : "pending"}, last_error = ${reason}, lease_until = null,
       run_at = ${ctx.now}::timestamptz + make_interval(secs => ${backoffSeconds(attempts, 1)}), completed_at = ${over ? ctx.now : null}
-    where tenant_id = ${ctx.tenantId} and id = ${action.id}`.execute(ctx.db);
+    where tenant_id = ${ctx.tenantId} and id = ${id}`.execute(ctx.db);
 }
 
 /** Without the engine, which may be what fails: its memory is told too, or the next event would bring the enrollment back. */

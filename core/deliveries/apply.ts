@@ -4,9 +4,12 @@
  */
 import { sql } from "kysely";
 import {
+  areSuspect,
   type Claimed,
   type Context,
   claim,
+  crashedRepeatedly,
+  maxClaims,
   reach,
   type Settled,
   settle,
@@ -37,8 +40,6 @@ const maxClaim = 100;
 const minimumRemainingMs = 10_000;
 /** Events in one transaction: more would hold too many address locks at once. */
 const maxEvents = 1_000;
-/** A delivery that fails for a reason that may pass is tried this often before it is set aside. */
-const maxAttempts = 5;
 const retryInSeconds = 30;
 
 export interface Archived {
@@ -75,20 +76,27 @@ export async function applyDeliveries(
   remainingMs: () => number = () => Number.POSITIVE_INFINITY,
 ): Promise<ApplyReport> {
   let total: ApplyReport = { claimed: 0, completed: 0, failed: 0, newEvents: 0, newInbound: 0 };
-  for (let from = 0; from === 0 || from < ids.length || ids.length === 0; from += maxClaim) {
+  for (let from = 0; from === 0 || from < ids.length || ids.length === 0; ) {
     if (remainingMs() < minimumRemainingMs) break;
-    const done = await applyClaim(ctx, deps, ids.slice(from, from + maxClaim));
+    const { suspect, ...done } = await applyClaim(ctx, deps, ids.slice(from, from + maxClaim));
     total = {
       claimed: total.claimed + done.claimed,
       failed: total.failed + done.failed,
       ...sum(total, done),
     };
+    // Suspects are claimed a few at a time: the others of the same bell may still be there.
+    if (suspect) continue;
     if (ids.length === 0 && done.claimed < maxClaim) break;
+    from += maxClaim;
   }
   return total;
 }
 
-async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string[]): Promise<ApplyReport> {
+async function applyClaim(
+  ctx: Context,
+  deps: DeliveryDeps,
+  ids: readonly string[],
+): Promise<ApplyReport & { readonly suspect: boolean }> {
   const { claimed, rows } = await transact(ctx, async (ctx) => {
     const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim });
     return {
@@ -99,7 +107,8 @@ async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string
       ),
     };
   });
-  if (claimed.length === 0) return { claimed: 0, completed: 0, failed: 0, newEvents: 0, newInbound: 0 };
+  const suspect = areSuspect(claimed);
+  if (claimed.length === 0) return { claimed: 0, completed: 0, failed: 0, newEvents: 0, newInbound: 0, suspect };
   reach("delivery.claimed");
   const byId = new Map(claimed.map((one) => [one.id, one]));
   const jobs: Job[] = [];
@@ -107,6 +116,10 @@ async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string
   for (const row of rows) {
     const claimedRow = byId.get(row.id);
     if (!claimedRow) continue;
+    if (claimedRow.attempts > maxClaims) {
+      broken.push(setAside(claimedRow, { error: crashedRepeatedly, again: false }));
+      continue;
+    }
     const read = await readOne(deps, row);
     if ("error" in read) broken.push(setAside(claimedRow, read));
     else jobs.push({ ...read, claimed: claimedRow });
@@ -118,7 +131,7 @@ async function applyClaim(ctx: Context, deps: DeliveryDeps, ids: readonly string
     reach("delivery.applied");
   }
   if (broken.length > 0) await transact(ctx, (ctx) => settle(ctx.db, ctx.tenantId, work.deliveries, broken));
-  return { claimed: claimed.length, failed: broken.filter((one) => one.status === "failed").length, ...done };
+  return { claimed: claimed.length, failed: broken.filter((one) => one.status === "failed").length, ...done, suspect };
 }
 
 export async function load(ctx: TxContext, ids: readonly string[]): Promise<Archived[]> {
@@ -160,7 +173,7 @@ export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read |
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);
 
 function setAside({ id, generation, attempts }: Claimed, { error, again }: Unreadable): Settled {
-  return again && attempts < maxAttempts
+  return again && attempts < maxClaims
     ? { id, generation, status: "pending", error, retryInSeconds: retryInSeconds * attempts }
     : { id, generation, status: "failed", error };
 }
@@ -168,10 +181,10 @@ function setAside({ id, generation, attempts }: Claimed, { error, again }: Unrea
 /** Neighbours share a transaction up to a limit of events; a delivery is never split. */
 function groups(jobs: readonly Job[]): Job[][] {
   const made: Job[][] = [];
-  let size = maxEvents;
+  let size = 0;
   for (const job of jobs) {
     const events = job.parsed.events.length + job.parsed.inbound.length;
-    if (size + events > maxEvents) {
+    if (made.length === 0 || size + events > maxEvents) {
       made.push([]);
       size = 0;
     }

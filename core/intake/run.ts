@@ -5,7 +5,18 @@
  * point it therefore goes on at the next row, and a worker whose lease ran out writes nothing.
  */
 import { sql } from "kysely";
-import { type Context, claim, DomainError, reach, settle, type TxContext, transact, work } from "../kernel/index.ts";
+import {
+  type Context,
+  claim,
+  crashedRepeatedly,
+  DomainError,
+  maxClaims,
+  reach,
+  settle,
+  type TxContext,
+  transact,
+  work,
+} from "../kernel/index.ts";
 import type { Blobs, Queue } from "../ports/index.ts";
 import { columnKey } from "./columns.ts";
 import { type FileFormat, readRows } from "./files.ts";
@@ -28,8 +39,6 @@ const chunkRows = 1_000;
 const chunkCharacters = 4_000_000;
 /** An import puts itself back this long before its caller's time is over: a chunk takes well under a second. */
 const reserveMs = 10_000;
-/** Claims in a row without a committed chunk after which an import is given up. */
-const maxAttempts = 5;
 
 export type ImportOutcome =
   | { readonly id: string; readonly kind: "completed" | "paused" | "superseded" }
@@ -70,6 +79,10 @@ export async function runImport(
     transact(ctx, ({ db, tenantId }) =>
       settle(db, tenantId, work.imports, [{ id, generation, status, error, retryInSeconds }]),
     );
+  if (claimed.attempts > maxClaims) {
+    await end("failed", crashedRepeatedly);
+    return { id, kind: "failed", reason: crashedRepeatedly };
+  }
   try {
     const task = await transact(ctx, (ctx) => read(ctx, id));
     const kind = await readOn(
@@ -85,7 +98,7 @@ export async function runImport(
   } catch (error) {
     const hopeless = error instanceof DomainError && !["unavailable", "rate_limited"].includes(error.kind);
     const reason = error instanceof DomainError ? error.message : "The import failed for a reason inside the system.";
-    if (hopeless || claimed.attempts >= maxAttempts) {
+    if (hopeless || claimed.attempts >= maxClaims) {
       await end("failed", reason);
       return { id, kind: "failed", reason };
     }

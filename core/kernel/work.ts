@@ -15,13 +15,21 @@ import type { DB } from "../db/types.gen.ts";
 export interface WorkKind {
   readonly table: string;
   readonly leaseSeconds: number;
+  /** A claimed row stays `pending` and only has a lease: whoever pauses or cancels it finds it where it was, and the claim moves no index entry. */
+  readonly staysPending?: boolean;
 }
 
 export const work = {
   deliveries: { table: "webhook_deliveries", leaseSeconds: 60 },
-  actions: { table: "scheduled_actions", leaseSeconds: 60 },
+  // Held from the claim to the locks of its run, which is milliseconds.
+  actions: { table: "scheduled_actions", leaseSeconds: 15, staysPending: true },
   imports: { table: "imports", leaseSeconds: 120 },
 } as const satisfies Record<string, WorkKind>;
+
+/** Claims without an end after which a row is set aside: whatever takes it up dies. */
+export const maxClaims = 5;
+/** Stored as the error of a row that was set aside for that. */
+export const crashedRepeatedly = `crashed_repeatedly: taken up ${maxClaims} times, and no worker came back`;
 
 export interface Claimed {
   readonly id: string;
@@ -30,7 +38,9 @@ export interface Claimed {
 }
 
 /**
- * Claims up to `limit` rows of the transaction's tenant.
+ * Claims up to `limit` rows of the transaction's tenant. A row whose worker did not come back is claimed with others of its kind only, a
+ * tenth as many for each time: the one that kills its workers ends up alone, and its neighbours get done. Every claim counts; the caller
+ * sets aside what has more than `maxClaims`.
  * @param ids only these, when a bell named them; undefined: whatever is due, oldest first.
  */
 export async function claim(
@@ -41,22 +51,31 @@ export async function claim(
 ): Promise<Claimed[]> {
   const table = sql.table(kind.table);
   const named = ids && ids.length > 0 ? sql`and id = any(${ids as string[]})` : sql``;
+  const free = kind.staysPending
+    ? sql`status = 'pending' and run_at <= app_now() and (lease_until is null or lease_until <= app_now())`
+    : sql`(status = 'pending' and run_at <= app_now() or status = 'running' and lease_until <= app_now())`;
   const { rows } = await sql<Claimed>`
     with due as materialized (
-      select id from ${table}
-      where tenant_id = ${tenantId} ${named}
-        and (status = 'pending' and run_at <= app_now() or status = 'running' and lease_until <= app_now())
+      select id, attempts, run_at from ${table}
+      where tenant_id = ${tenantId} ${named} and ${free}
       order by run_at, id
       limit ${limit}
       for update skip locked
+    ), first as materialized (
+      select attempts, greatest(1, ${limit}::int / power(10, least(attempts, 6)))::int as size from due order by run_at, id limit 1
+    ), taken as materialized (
+      select d.id from due d, first f where d.attempts = f.attempts order by d.run_at, d.id limit (select size from first)
     )
     update ${table} w
-    set status = 'running', generation = w.generation + 1, attempts = w.attempts + 1,
+    set ${kind.staysPending ? sql`` : sql`status = 'running',`} generation = w.generation + 1, attempts = w.attempts + 1,
         lease_until = app_now() + make_interval(secs => ${kind.leaseSeconds})
-    from due where w.tenant_id = ${tenantId} and w.id = due.id
+    from taken where w.tenant_id = ${tenantId} and w.id = taken.id
     returning w.id, w.generation, w.attempts`.execute(db);
   return rows;
 }
+
+/** Were these taken up before by a worker that did not come back? Then others like them may be left to claim. */
+export const areSuspect = (claimed: readonly Claimed[]): boolean => claimed.some((one) => one.attempts > 1);
 
 export interface Settled {
   readonly id: string;

@@ -1,7 +1,7 @@
 /**
  * The database a local host works on: the embedded server behind Neon's protocol, or the one that `DATABASE_URL` names.
  *
- * Invariant: handlers never connect as a user that row-level security does not bind.
+ * Invariant: handlers never connect as a user that row-level security does not bind, nor to tables that it does not fence.
  */
 import path from "node:path";
 import { type Kysely, sql } from "kysely";
@@ -9,6 +9,7 @@ import { connect, driverFor, useNeonDriver } from "../core/db/connect.ts";
 import { migrate } from "../core/db/migrate.ts";
 import type { DB } from "../core/db/types.gen.ts";
 import { DomainError } from "../core/kernel/error.ts";
+import { requireFences } from "../core/operator/index.ts";
 import { startNeonProxy } from "./neon.ts";
 import { startPostgres } from "./postgres.ts";
 import { dataDirectory } from "./postgres-files.ts";
@@ -81,11 +82,11 @@ const unreachable = (url: string, cause: unknown) => {
   return new DomainError("unavailable", "database.unreachable", `No database at ${where}: ${why}`, { cause });
 };
 
-/** @throws DomainError `database.unreachable`, `migrate.*` or `postgres.*`, each with a sentence for the operator */
+/** @throws DomainError `database.unreachable`, `database.unsafe`, `database.unbound`, `migrate.*` or `postgres.*`, each with a sentence for the operator */
 export async function openDatabase(options: LocalDatabaseOptions): Promise<LocalDatabase> {
   const server = options.url === undefined ? await embedded(options) : existing(options.url, options.migrationUrl);
   const owner = connect({ url: server.ownerUrl, driver: driverFor(server.ownerUrl) });
-  const db = connect({ url: server.url, driver: server.driver, max: options.max });
+  const db = connect({ url: server.url, driver: server.driver, max: options.max, bound: true });
   async function stop(): Promise<void> {
     await Promise.allSettled([db.destroy(), owner.destroy()]);
     await server.stop();
@@ -95,6 +96,8 @@ export async function openDatabase(options: LocalDatabaseOptions): Promise<Local
       throw unreachable(server.ownerUrl, cause);
     });
     await migrate(owner, { folder: migrations });
+    // A catalogue that was altered by hand may serve one tenant's rows to another: then nothing is served.
+    await requireFences(db);
     // Only a database of our own may have its clock moved.
     if (options.url === undefined) await sql`update deployment set environment = 'local'`.execute(owner);
     return { db, owner, url: server.url, ownerUrl: server.ownerUrl, stop };

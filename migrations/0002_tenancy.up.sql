@@ -22,7 +22,8 @@ create table tenants (
   updated_at      timestamptz not null default app_now(),
   unique (id, organization_id)
 );
-select protect('tenants', 'select, update', 'id', 'app.tenant_id');
+-- Not its organization and not its slug: whoever could move a tenant to another organization would read that one's rows.
+select protect('tenants', 'select, update (name, settings, status, suspended_at)', 'id', 'app.tenant_id');
 
 create table actors (
   tenant_id      text not null references tenants (id) on delete cascade,
@@ -62,13 +63,14 @@ select protect('api_keys', 'select, insert, update');
 create table system_config (
   organization_id text not null references organizations (id) on delete cascade,
   id              text not null default new_id('cfg') check (starts_with(id, 'cfg_')),
-  tenant_id       text references tenants (id) on delete set null,
+  tenant_id       text,
   config_key      text not null,
   config_value    jsonb not null,
   created_at      timestamptz not null default app_now(),
   updated_at      timestamptz not null default app_now(),
   primary key (organization_id, id),
-  unique (organization_id, config_key)
+  unique (organization_id, config_key),
+  foreign key (tenant_id, organization_id) references tenants (id, organization_id) on delete set null (tenant_id)
 );
 select protect('system_config', 'select, insert, update', 'organization_id');
 

@@ -39,7 +39,7 @@ select protect('communication_suppressions', 'select, insert, update');
 create table dnc_list (
   organization_id text not null references organizations (id) on delete cascade,
   id              text not null default new_id('dnc') check (starts_with(id, 'dnc_')),
-  tenant_id       text references tenants (id) on delete set null,
+  tenant_id       text,
   phone_number    text not null check (phone_number ~ '^\+[1-9][0-9]{6,14}$'),
   reason          text,
   source          text,
@@ -48,7 +48,8 @@ create table dnc_list (
   added_by        text,
   lifted_at       timestamptz,
   lifted_by       text,
-  primary key (organization_id, id)
+  primary key (organization_id, id),
+  foreign key (tenant_id, organization_id) references tenants (id, organization_id) on delete set null (tenant_id)
 );
 create unique index dnc_list_phone_unique on dnc_list (organization_id, phone_number) where lifted_at is null;
 select protect('dnc_list', 'select, insert, update', 'organization_id');

@@ -19,6 +19,11 @@ async function withDatabase<R>(work: (db: Kysely<DB>) => Promise<R>): Promise<R>
   return database.withDatabase(process.env, work);
 }
 
+async function requireFences(db: Kysely<DB>): Promise<void> {
+  const operator = await import("../../core/operator/index.ts");
+  await operator.requireFences(db);
+}
+
 async function runMigrations(options: Omit<MigrateOptions, "folder">): Promise<readonly MigrationOutcome[]> {
   const { migrate } = await import("../../core/db/migrate.ts");
   return withDatabase((db) => migrate(db, { folder: migrations, ...options }));
@@ -69,6 +74,8 @@ export function migrate(program: Command): void {
         ["name", "direction"],
         "Nothing was pending.",
       );
+      // What was altered by hand is said here, before new code is deployed onto it.
+      if (to === undefined) await withDatabase(requireFences);
     });
   group
     .command("down")

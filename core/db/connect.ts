@@ -5,6 +5,7 @@
 import { Pool as NeonPool, neonConfig } from "@neondatabase/serverless";
 import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
 import pg from "pg";
+import { DomainError } from "../kernel/error.ts";
 import type { DB } from "./types.gen.ts";
 
 export interface ConnectOptions {
@@ -14,6 +15,8 @@ export interface ConnectOptions {
   readonly max?: number;
   /** Called when an idle connection is lost; without a listener Node ends the process. */
   readonly onConnectionLost?: (error: Error) => void;
+  /** Every connection is asked, once, whether row-level security binds its user; one that it does not bind is never used. */
+  readonly bound?: boolean;
 }
 
 /** `*.neon.tech` speaks Neon's WebSocket protocol; everything else is plain PostgreSQL. */
@@ -21,13 +24,20 @@ export const driverFor = (url: string): ConnectOptions["driver"] =>
   new URL(url).hostname.endsWith(".neon.tech") ? "neon" : "pg";
 
 /** Short idle time-outs: a connection that died while Lambda froze the process must not be handed out on thaw. */
-export function connect({ url, driver, max = 1, onConnectionLost = () => {} }: ConnectOptions): Kysely<DB> {
+export function connect({
+  url,
+  driver,
+  max = 1,
+  onConnectionLost = () => {},
+  bound = false,
+}: ConnectOptions): Kysely<DB> {
   const settings = {
     connectionString: url,
     max,
     idleTimeoutMillis: 10_000,
     connectionTimeoutMillis: 8_000,
     query_timeout: 30_000,
+    ...(bound ? { verify: requireBound } : {}),
   };
   const pool = driver === "neon" ? new NeonPool(settings) : new pg.Pool(settings);
   pool.on("error", onConnectionLost);
@@ -35,6 +45,27 @@ export function connect({ url, driver, max = 1, onConnectionLost = () => {} }: C
   // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
   pool.on("connect", (client: { on(event: "error", listener: () => void): unknown }) => client.on("error", () => {}));
   return new Kysely<DB>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
+}
+
+/** What both drivers' clients have in common. */
+interface Client {
+  query(text: string): Promise<{ readonly rows: readonly { readonly name: string; readonly why: string | null }[] }>;
+}
+
+/**
+ * A superuser, a role with BYPASSRLS and whoever may become the tables' owner would see every tenant's rows, whatever the policies say.
+ * A connection that is refused here is closed and not counted.
+ */
+function requireBound(client: Client, done: (error?: Error) => void): void {
+  const asked = client.query(`
+    select current_user as name, case when r.rolsuper then 'is a superuser' when r.rolbypassrls then 'has BYPASSRLS'
+             when pg_has_role(current_user, o.oid, 'member') then 'may become the owner of the tables' end as why
+    from pg_roles r left join pg_roles o on o.rolname = 'outrider_owner' where r.rolname = current_user`);
+  asked.then(({ rows: [user] }) => {
+    if (!user?.why) return done();
+    const message = `The database user ${user.name} ${user.why}: row-level security does not bind it. Connect as outrider_app.`;
+    done(new DomainError("unavailable", "database.unbound", message));
+  }, done);
 }
 
 /** Writes leave at once instead of waiting a timer tick for company, which every statement of a transaction would pay. */

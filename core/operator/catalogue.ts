@@ -3,6 +3,7 @@
  * wrote the migration. Invariant: this module only reads, and a rule that is broken is a sentence that names the object.
  */
 import { type Kysely, type RawBuilder, sql } from "kysely";
+import { DomainError } from "../kernel/index.ts";
 
 /** Tables that belong to the installation, not to a tenant. */
 export const installationTables = [
@@ -32,6 +33,19 @@ export const functionWrittenTables = [
 
 /** Unique across tenants on purpose: a slug names one tenant of the installation. */
 const globallyUnique = ["tenants_slug_key"];
+
+/** What the role that rings for due work may read of anybody: that there is work, and whose; nothing about whom it concerns. */
+const sweeperReads = [
+  "tenant_id",
+  "id",
+  "status",
+  "run_at",
+  "lease_until",
+  "provider",
+  "key_hash",
+  "revoked_at",
+  "expires_at",
+];
 
 /** Every table of ours with the column that says whose a row is; null where there is none. Partitions are tables of their own here. */
 const tables = sql`
@@ -73,15 +87,27 @@ const rules: readonly RawBuilder<unknown>[] = [
       from pg_index i join tables t on t.oid = i.indrelid join pg_class c on c.oid = i.indexrelid
            left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
       where i.indisunique and t.key is not null and a.attname is distinct from t.key and c.relname <> all (${globallyUnique}::text[])`,
-  // A reference that leaves the tenant out lets one tenant's row hang on another's.
+  // A reference that leaves the owner out lets one tenant's row hang on another's.
   sql`select format('foreign key %s of %s does not carry %s', f.conname, t.name, t.key)
       from pg_constraint f join tables t on t.oid = f.conrelid
-           join pg_attribute a on a.attrelid = f.conrelid and a.attnum = f.conkey[1]
-           join pg_attribute b on b.attrelid = f.confrelid and b.attnum = f.confkey[1]
-      where f.contype = 'f'
-        and not (f.confrelid = 'public.tenants'::regclass and a.attname = 'tenant_id' and b.attname = 'id')
-        and not (f.confrelid = 'public.organizations'::regclass and a.attname = 'organization_id' and b.attname = 'id')
-        and not (a.attname = t.key and b.attname = t.key)`,
+      where f.contype = 'f' and t.key is not null and not t.is_root and not exists (
+        select from unnest(f.conkey, f.confkey) pair(mine, its)
+        join pg_attribute a on a.attrelid = f.conrelid and a.attnum = pair.mine
+        join pg_attribute b on b.attrelid = f.confrelid and b.attnum = pair.its
+        where a.attname = t.key and b.attname = case when f.confrelid = (case t.key when 'tenant_id' then 'public.tenants' else 'public.organizations' end)::regclass
+                                                     then 'id' else t.key end)`,
+  // Whoever may write these decides whose the row is: a tenant that joins another organization reads what that one shares.
+  sql`select format('role outrider_app may change %s of table %s', a.attname, t.name)
+      from tables t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+      where t.is_root and (a.attname in ('id', 'slug') or exists (
+              select from pg_constraint f where f.conrelid = t.oid and f.contype = 'f' and a.attnum = any (f.conkey)))
+        and has_column_privilege('outrider_app', t.oid, a.attnum, 'update')`,
+  sql`select format('role outrider_sweeper may read %s of table %s', a.attname, t.name)
+      from tables t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
+      where has_column_privilege('outrider_sweeper', t.oid, a.attnum, 'select') and a.attname <> all (${sweeperReads}::text[])`,
+  sql`select format('role outrider_sweeper may %s table %s', v.verb, t.name)
+      from tables t, unnest(array['insert', 'update', 'delete', 'truncate']) v(verb)
+      where has_table_privilege('outrider_sweeper', t.oid, v.verb)`,
   sql`select format('role %s %s', rolname, case when rolsuper then 'is a superuser' else 'bypasses row-level security' end)
       from pg_roles where rolname in ('outrider_app', 'outrider_sweeper', 'outrider_owner') and (rolsuper or rolbypassrls)`,
   sql`select format('role outrider_app is a member of %s', r.rolname)
@@ -121,6 +147,23 @@ const rules: readonly RawBuilder<unknown>[] = [
       where p.prosecdef and n.nspname not in ('pg_catalog', 'information_schema') and p.prorettype <> 'trigger'::regtype
         and (p.proacl is null or exists (select from aclexplode(p.proacl) g where g.grantee = 0))`,
 ];
+
+/**
+ * Refuses a database whose fences do not stand: whoever serves it would serve one tenant's rows to another.
+ * @throws DomainError `database.unsafe` (unavailable), whose message names the first broken rules with their objects and whose fields name all
+ */
+// biome-ignore lint/suspicious/noExplicitAny: as below
+export async function requireFences(db: Kysely<any>): Promise<void> {
+  const found = await catalogueViolations(db);
+  if (found.length === 0) return;
+  const more = found.length > 3 ? `; and ${found.length - 3} more` : "";
+  throw new DomainError(
+    "unavailable",
+    "database.unsafe",
+    `The fences between tenants do not stand: ${found.slice(0, 3).join("; ")}${more}. Nothing is served until they do.`,
+    { fields: found.map((message) => ({ path: "catalogue", message })) },
+  );
+}
 
 /**
  * Every broken rule as a sentence, sorted; none when the fences stand.

@@ -86,6 +86,26 @@ const planted: readonly [string, string, string][] = [
     "foreign key planted of public.tasks does not carry tenant_id",
   ],
   [
+    "a reference of an organization's row that leaves the organization out",
+    "alter table dnc_list add constraint planted foreign key (tenant_id) references tenants (id)",
+    "foreign key planted of public.dnc_list does not carry organization_id",
+  ],
+  [
+    "a tenant that may move to another organization",
+    "grant update (organization_id) on tenants to outrider_app",
+    "role outrider_app may change organization_id of table public.tenants",
+  ],
+  [
+    "a sweeper that reads addresses",
+    "grant select (to_address) on outbound_messages to outrider_sweeper",
+    "role outrider_sweeper may read to_address of table public.outbound_messages",
+  ],
+  [
+    "a sweeper that writes",
+    "grant update on leads to outrider_sweeper",
+    "role outrider_sweeper may update table public.leads",
+  ],
+  [
     "an application that may delete",
     "grant delete on leads to outrider_app",
     "role outrider_app may delete public.leads",

@@ -83,7 +83,8 @@ export function conversations(program: Command): void {
         for (const message of (row["messages"] as Row[] | undefined) ?? []) {
           const arrow = message["direction"] === "inbound" ? "←" : "→";
           await out.line(`\n${out.bold(`${arrow} ${out.cell(message["sentAt"])}`)}  ${out.cell(message["subject"])}`);
-          for (const line of String(message["body"] ?? "").split(/\r?\n/)) await out.line(`  ${out.cell(line)}`);
+          for (const line of String(message["body"] ?? "(its text is not kept)").split(/\r?\n/))
+            await out.line(`  ${out.cell(line)}`);
         }
       });
     });

@@ -2,19 +2,9 @@
  * `claim`: from the sweep's question to rows under a lease, against the claim statement somebody would write by hand; and `claim-dead`, the
  * same with half a million dead rows at the head of the index that an old snapshot keeps from being removed.
  */
-import { sql } from "kysely";
 import type pg from "pg";
-import type { Context } from "../core/kernel/context.ts";
-import { transact } from "../core/kernel/context.ts";
-import { claim, dueWork, work } from "../core/kernel/work.ts";
+import { Bells, batch, fillProduct, leaveDead, tenantCount } from "./claim-work.ts";
 import { interleave, type Rig, rate, workingHour } from "./rig.ts";
-import { newTenant } from "./tenants.ts";
-
-const tenantCount = 50;
-/** As functions/sweep.ts asks. */
-const sweepLimit = 20_000;
-/** Rows per claim: what a bell carries. */
-const batch = 100;
 
 const rawClaim = `
   with due as materialized (
@@ -27,7 +17,9 @@ export async function claimLines(rig: Rig): Promise<void> {
   const pending = rig.quick ? 150_000 : 1_000_000;
   const perRound = rig.quick ? 5_000 : 20_000;
   const dead = pending / 2;
-  const tenants = await fillProduct(rig, pending);
+  // Vacuum would race with the measurement; the dead rows of `claim-dead` are meant to stay.
+  await leaveDead(rig);
+  const tenants = await fillProduct(rig, { pending });
   await fillRaw(rig.raw, pending);
   const bells = new Bells(rig, tenants);
   const outrider = (workers: number) => () => rate(() => bells.claim(perRound, workers));
@@ -58,91 +50,6 @@ export async function claimLines(rig: Rig): Promise<void> {
   rig.line({ name: "claim-dead-raw", value: buried.raw, unit: "rows/s", baseline: clean.raw });
   rig.line({ name: "claim-dead-full-pass", value: await bells.fullPass(), unit: "ms", baseline: null });
   for (const end of release) await end();
-}
-
-/** What a sweep has rung for and nobody has answered yet. */
-class Bells {
-  readonly #rig: Rig;
-  readonly #tenants: ReadonlyMap<string, Context>;
-  #waiting: { readonly tenant: Context; readonly ids: readonly string[] }[] = [];
-
-  constructor(rig: Rig, tenants: ReadonlyMap<string, Context>) {
-    this.#rig = rig;
-    this.#tenants = tenants;
-  }
-
-  async #sweep(): Promise<void> {
-    for (const [tenantId, ids] of await dueWork(this.#rig.db, "actions", sweepLimit)) {
-      const tenant = this.#tenants.get(tenantId);
-      if (!tenant) continue;
-      for (let at = 0; at < ids.length; at += batch) this.#waiting.push({ tenant, ids: ids.slice(at, at + batch) });
-    }
-  }
-
-  /** Sweeps when nothing is rung for, and claims until at least `count` rows are under a lease. @returns how many */
-  async claim(count: number, workers: number): Promise<number> {
-    let claimed = 0;
-    const worker = async (): Promise<void> => {
-      for (let bell = this.#waiting.pop(); bell && claimed < count; bell = this.#waiting.pop()) {
-        const { tenant, ids } = bell;
-        const rows = await transact(tenant, (ctx) => claim(ctx.db, ctx.tenantId, work.actions, { ids, limit: batch }));
-        claimed += rows.length;
-      }
-    };
-    while (claimed < count) {
-      if (this.#waiting.length === 0) await this.#sweep();
-      if (this.#waiting.length === 0) throw new Error("no work is left to claim");
-      await Promise.all(Array.from({ length: workers }, worker));
-    }
-    return claimed;
-  }
-
-  /** Work that was swept and done long ago: `count` dead entries behind the low-water mark. */
-  async retire(count: number): Promise<void> {
-    for (let done = 0; done < count; ) {
-      if (this.#waiting.length === 0) await this.#sweep();
-      const ids = this.#waiting.flatMap((bell) => bell.ids);
-      this.#waiting = [];
-      await asReplica(this.#rig, sql`update scheduled_actions set status = 'completed' where id = any(${ids})`);
-      done += ids.length;
-    }
-  }
-
-  /** What the sweep pays once a minute for looking at everything. @returns milliseconds */
-  async fullPass(): Promise<number> {
-    await sql`update sweep_state set full_pass_at = '-infinity'`.execute(this.#rig.owner);
-    const from = performance.now();
-    await dueWork(this.#rig.db, "actions", sweepLimit);
-    return performance.now() - from;
-  }
-}
-
-/** Without triggers and foreign keys: to arrange in seconds what a year of work would leave. */
-async function asReplica(rig: Rig, statement: ReturnType<typeof sql>): Promise<void> {
-  await rig.owner.transaction().execute(async (tx) => {
-    await sql`set local session_replication_role = replica`.execute(tx);
-    await statement.execute(tx);
-  });
-}
-
-async function fillProduct(rig: Rig, count: number): Promise<ReadonlyMap<string, Context>> {
-  const tenants = new Map<string, Context>();
-  for (let n = 0; n < tenantCount; n++) {
-    const tenant = await newTenant(rig);
-    tenants.set(tenant.tenantId, tenant);
-  }
-  // Vacuum would race with the measurement; the dead rows of `claim-dead` are meant to stay.
-  await sql`alter table scheduled_actions set (autovacuum_enabled = false)`.execute(rig.owner);
-  await asReplica(
-    rig,
-    sql`
-    insert into scheduled_actions (tenant_id, id, campaign_id, contact_campaign_id, action_type, node_id, run_at, idempotency_key, created_at, updated_at)
-    select t.ids[1 + n % ${tenantCount}::int], 'sact_01' || lpad(n::text, 24, '0'), 'mcmp_01' || lpad('', 24, '0'), 'ccmp_01' || lpad((n / 3)::text, 24, '0'),
-      'node', 'intro', ${workingHour}::timestamptz - interval '1 day' + random() * interval '86000 seconds', 'ccmp:' || n || ':intro', ${workingHour}, ${workingHour}
-    from generate_series(1, ${count}::int) n, (select ${[...tenants.keys()]}::text[] as ids) t`,
-  );
-  await sql`vacuum analyze scheduled_actions`.execute(rig.owner);
-  return tenants;
 }
 
 async function fillRaw(raw: pg.Pool, count: number): Promise<void> {

@@ -14,7 +14,7 @@ const workers = 4;
 /** What a bell carries. */
 const bellSize = 100;
 
-const deps: DeliverDeps = {
+export const deps: DeliverDeps = {
   senders: { sendgrid },
   keys,
   publicUrl,
@@ -28,28 +28,37 @@ interface Bell {
   readonly ids: readonly string[];
 }
 
-/** Enrolls new contacts and runs their first action, which queues the message. @returns the bells for all of it, tenants in turn */
-export async function queueMessages(rig: Rig, tenants: readonly Context[], perTenant: number): Promise<Bell[]> {
+const intro = {
+  id: "intro",
+  type: "send",
+  channel: "email",
+  content: {
+    subject: "Hello {{ first_name }}",
+    html: "<p>Good to meet you, {{ first_name }}.</p>",
+    text: "Good to meet you, {{ first_name }}.",
+  },
+};
+
+/**
+ * Enrolls new contacts and runs their first action, which queues the message.
+ * @param after nodes that the message leads to
+ * @returns the bells for all of it, tenants in turn
+ */
+export async function queueMessages(
+  rig: Rig,
+  tenants: readonly Context[],
+  perTenant: number,
+  {
+    transitions = [],
+    nodes = [],
+  }: { readonly transitions?: readonly object[]; readonly nodes?: readonly object[] } = {},
+): Promise<Bell[]> {
   const bells: Bell[] = [];
   for (const tenant of tenants) {
     const contactIds = await newContacts(rig, tenant, perTenant);
     const { id } = await createCampaign(tenant, {
       name: "Bench",
-      plan: {
-        start: "intro",
-        nodes: [
-          {
-            id: "intro",
-            type: "send",
-            channel: "email",
-            content: {
-              subject: "Hello {{ first_name }}",
-              html: "<p>Good to meet you, {{ first_name }}.</p>",
-              text: "Good to meet you, {{ first_name }}.",
-            },
-          },
-        ],
-      },
+      plan: { start: "intro", nodes: [{ ...intro, transitions }, ...nodes] },
     } as Parameters<typeof createCampaign>[1]);
     await enroll(tenant, { campaignId: id, audience: { contactIds } });
     await activate(tenant, { id });
@@ -70,12 +79,12 @@ export async function queueMessages(rig: Rig, tenants: readonly Context[], perTe
 }
 
 /** @returns messages accepted by the provider */
-export async function sendAll(bells: readonly Bell[]): Promise<number> {
+export async function sendAll(bells: readonly Bell[], through: DeliverDeps = deps): Promise<number> {
   let accepted = 0;
   const waiting = bells.values();
   const worker = async (): Promise<void> => {
     for (const { tenant, ids } of waiting) {
-      const report = await deliver(tenant, deps, ids, () => 600_000);
+      const report = await deliver(tenant, through, ids, () => 600_000);
       accepted += report.accepted;
     }
   };

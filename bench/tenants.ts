@@ -44,7 +44,7 @@ export async function sendingTenant(rig: Rig, apiBaseUrl: string): Promise<Conte
   await updateTenantSettings(tenant, { postalAddress: "1 Main Street, Springfield, IL 62701" });
   await createChannel(
     tenant,
-    { keys, publicUrl },
+    { keys, publicUrl, allowApiBaseUrl: true },
     { channel: "email", provider: "sendgrid", name: "mail", credentials: { apiKey: "key", apiBaseUrl } },
   );
   const sender = await createSender(tenant, { fromEmail: "ada@sender.example", fromName: "Ada" });

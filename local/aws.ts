@@ -38,7 +38,7 @@ export interface LocalAwsOptions {
 const days = 86_400;
 
 /** SDK clients for the emulator. It checks no signature, but the clients insist on credentials. */
-function clients(endpoint: string): { readonly sqs: SQSClient; readonly s3: S3Client } {
+export function clients(endpoint: string): { readonly sqs: SQSClient; readonly s3: S3Client } {
   const shared = { region, endpoint, credentials: { accessKeyId: "local", secretAccessKey: "local" } };
   return {
     // The emulator's queue URLs carry a host name that only resolves in some resolvers.

@@ -87,7 +87,7 @@ async function cancelActions(ctx: TxContext, changed: readonly Changed[]): Promi
 }
 
 /** While its campaign is paused, an action waits at infinity and remembers when it was due. */
-async function schedule(ctx: TxContext, changed: readonly Changed[]): Promise<void> {
+export async function schedule(ctx: TxContext, changed: readonly Changed[]): Promise<void> {
   const rows = changed.flatMap(({ walker, net }) =>
     [...net.schedules.values()].map((it) => ({
       ...it,

@@ -17,7 +17,7 @@ import {
   push,
   type SenderRow,
   type SendSpec,
-  withWholeLeads,
+  withRecords,
 } from "./facts.ts";
 import { decide, type Verdict } from "./gate.ts";
 import { allocate } from "./limits.ts";
@@ -80,8 +80,8 @@ export async function claimDue(
   reach("send.locked");
   const known = await addressFacts(ctx, due);
   const specs = await options.specsOf(ctx, due);
-  const naming = due.filter((row) => names(specs.get(row.id)?.content ?? {}, "lead"));
-  const candidates = await withWholeLeads(
+  const naming = due.filter((row) => names(specs.get(row.id)?.content ?? {}, ["lead", "company", "company_name"]));
+  const candidates = await withRecords(
     ctx,
     due,
     naming.map((row) => row.id),

@@ -101,6 +101,8 @@ function namedOf(
   return Object.fromEntries(Object.entries(variables).filter(([name]) => names.has(name)));
 }
 
-/** Does this content say anything that comes from `root`: `lead` for `{{ lead.city }}`? */
-export const names = (source: ContentSource, root: string): boolean =>
-  rootsOf(compileTemplate(source).variables).has(root);
+/** Does this content say anything that comes from one of `roots`: `lead` for `{{ lead.city }}`? */
+export const names = (source: ContentSource, roots: readonly string[]): boolean => {
+  const named = rootsOf(compileTemplate(source).variables);
+  return roots.some((root) => named.has(root));
+};

@@ -66,53 +66,99 @@ export interface SendSpec {
   readonly timeZone?: string | undefined;
 }
 
-/** Everything of a lead that a template may name. */
-const wholeLead = sql`jsonb_strip_nulls(to_jsonb(l) - array['raw_data', 'flags']) || jsonb_build_object('deleted_at', l.deleted_at)`;
-/** What the gate asks of a lead, and what stands in for its company. Making the whole record is half the cost of a claim's reading. */
-const gatedLead = sql`jsonb_build_object('status', l.status, 'deleted_at', l.deleted_at, 'company_name', l.company_name)`;
+/** A row of the outbox with what is joined to it row by row; what many rows share is read once (`shared`). */
+type Row = Omit<
+  Candidate,
+  | "tenant_name"
+  | "tenant_status"
+  | "tenant_settings"
+  | "campaign_name"
+  | "campaign_status"
+  | "company"
+  | "sender"
+  | "channel_config"
+> & {
+  readonly campaign_id: string | null;
+  readonly sender_identity_id: string | null;
+  readonly channel_config_id: string | null;
+};
 
-/**
- * Rows of the outbox with all that surrounds them. The one reading of them: the claim and the explanation cannot differ.
- * @param lead the lead's record; a claim completes it where a template names it (`withWholeLeads`)
- */
-const surrounded = (source: RawBuilder<unknown>, lead: RawBuilder<unknown>) => sql`
-    select m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
-      m.plan_version_id, m.template_id, m.contact_campaign_id, m.run_at, m.expires_at, m.decision,
-      t.name as tenant_name, t.status as tenant_status, t.settings as tenant_settings,
-      c.name as campaign_name, c.status as campaign_status, e.status as enrollment_status,
-      case when l.id is not null then ${lead} end as lead,
-      case when k.id is not null then jsonb_strip_nulls(to_jsonb(k)) end as contact,
-      case when co.id is not null then jsonb_strip_nulls(to_jsonb(co) - 'provenance') end as company,
-      coalesce(ch.status, 'active') as address_status,
-      case when s.id is null then null else to_jsonb(s) end as sender,
-      case when cc.id is null then null else to_jsonb(cc) end as channel_config
-    from ${source} m
-    join tenants t on t.id = m.tenant_id
-    left join marketing.campaigns c on c.tenant_id = m.tenant_id and c.campaign_id = m.campaign_id
+/** What the gate asks of a lead, and what stands in for its company. Its whole record, and its company's, are read where a template names them. */
+const columns = sql`m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
+      m.plan_version_id, m.template_id, m.contact_campaign_id, m.campaign_id, m.sender_identity_id, m.channel_config_id, m.run_at,
+      m.expires_at, m.decision`;
+const rowsOf = (source: RawBuilder<unknown>) => sql<Row>`
+    select m.*, e.status as enrollment_status,
+      case when l.id is not null
+           then json_build_object('status', l.status, 'deleted_at', l.deleted_at, 'company_name', l.company_name) end as lead,
+      case when k.id is not null then jsonb_strip_nulls(to_jsonb(k)) end as contact, coalesce(ch.status, 'active') as address_status
+    from (${source}) m
     left join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
     left join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
     left join contacts k on k.tenant_id = m.tenant_id and k.id = m.contact_id
-    left join company.master co on co.tenant_id = m.tenant_id and co.id = l.company_id
-    left join contact_channels ch on ch.tenant_id = m.tenant_id and ch.contact_id = m.contact_id and ch.channel = m.channel and ch.address = m.to_address
-    left join lateral (
-      select x.id, x.from_email, x.from_name, x.reply_to, x.dedicated_ip_pool, x.validation_status, x.channel_config_id
-      from email_sender_identities x
-      where m.channel = 'email' and x.tenant_id = m.tenant_id and (x.id = m.sender_identity_id or m.sender_identity_id is null and x.is_default)
-    ) s on true
-    left join lateral (
-      select x.id, x.provider, x.status, x.settings, x.api_credentials from channel_configs x
-      where x.tenant_id = m.tenant_id and x.channel = m.channel and x.id = coalesce(m.channel_config_id, s.channel_config_id, x.id)
-      order by x.status = 'active' desc, x.status = 'degraded' desc, x.id limit 1
-    ) cc on true`;
+    left join contact_channels ch on ch.tenant_id = m.tenant_id and ch.contact_id = m.contact_id and ch.channel = m.channel and ch.address = m.to_address`;
+
+interface Shared {
+  readonly name: string;
+  readonly status: "active" | "suspended";
+  readonly settings: TenantSettings;
+  readonly campaigns: Readonly<Record<string, { readonly name: string; readonly status: string }>> | null;
+  readonly routes: readonly { readonly sender: SenderRow | null; readonly account: ChannelRow | null }[];
+}
+
+const routeOf = (row: Row): string => `${row.channel} ${row.sender_identity_id ?? ""} ${row.channel_config_id ?? ""}`;
+
+/**
+ * The rows with all that surrounds them: their tenant, their campaigns, and by whom and through which account each would leave. The one
+ * reading of them: the claim and the explanation cannot differ.
+ */
+async function surround(ctx: TxContext, rows: readonly Row[]): Promise<Candidate[]> {
+  const routed = [...new Map(rows.map((row) => [routeOf(row), row])).values()];
+  const campaignIds = [...new Set(rows.flatMap((row) => row.campaign_id ?? []))];
+  const { rows: found } = await sql<Shared>`
+    select t.name, t.status, t.settings,
+      (select json_object_agg(c.campaign_id, json_build_object('name', c.name, 'status', c.status)) from marketing.campaigns c
+       where c.tenant_id = ${ctx.tenantId} and c.campaign_id = any(${campaignIds})) as campaigns,
+      (select json_agg(json_build_object('sender', to_jsonb(s), 'account', to_jsonb(cc)) order by m.n)
+       from unnest(${routed.map((row) => row.channel)}::text[], ${routed.map((row) => row.sender_identity_id)}::text[],
+                   ${routed.map((row) => row.channel_config_id)}::text[]) with ordinality as m(channel, sender_id, account_id, n)
+       left join lateral (
+         select x.id, x.from_email, x.from_name, x.reply_to, x.dedicated_ip_pool, x.validation_status, x.channel_config_id
+         from email_sender_identities x
+         where m.channel = 'email' and x.tenant_id = ${ctx.tenantId} and (x.id = m.sender_id or m.sender_id is null and x.is_default)
+       ) s on true
+       left join lateral (
+         select x.id, x.provider, x.status, x.settings, x.api_credentials from channel_configs x
+         where x.tenant_id = ${ctx.tenantId} and x.channel = m.channel and x.id = coalesce(m.account_id, s.channel_config_id, x.id)
+         order by x.status = 'active' desc, x.status = 'degraded' desc, x.id limit 1
+       ) cc on true) as routes
+    from tenants t where t.id = ${ctx.tenantId}`.execute(ctx.db);
+  const [shared] = found;
+  if (!shared) return [];
+  const routes = new Map(routed.map((row, n) => [routeOf(row), shared.routes[n]]));
+  return rows.map((row) => {
+    const campaign = row.campaign_id === null ? undefined : shared.campaigns?.[row.campaign_id];
+    const route = routes.get(routeOf(row));
+    return {
+      ...row,
+      tenant_name: shared.name,
+      tenant_status: shared.status,
+      tenant_settings: shared.settings,
+      campaign_name: campaign?.name ?? null,
+      campaign_status: campaign?.status ?? null,
+      company: null,
+      sender: route?.sender ?? null,
+      channel_config: route?.account ?? null,
+    };
+  });
+}
 
 /** Messages as a claim would see them now, in any state and without a lock: for explanations. */
 export async function readCandidates(ctx: TxContext, ids: readonly string[]): Promise<Candidate[]> {
-  const { rows } = await sql<Candidate>`
-    with named as materialized (
-      select * from outbound_messages where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]})
-    )
-    ${surrounded(sql`named`, wholeLead)} order by m.id`.execute(ctx.db);
-  return rows;
+  const { rows } = await rowsOf(sql`
+    select ${columns}, m.tenant_id, m.lead_id, m.contact_id from outbound_messages m
+    where m.tenant_id = ${ctx.tenantId} and m.id = any(${ids as string[]}) order by m.id`).execute(ctx.db);
+  return withRecords(ctx, await surround(ctx, rows), ids);
 }
 
 /**
@@ -147,30 +193,41 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
       ), ${campaignGates(ctx, "walkers")}
       select count(*) from gates`.execute(ctx.db);
   }
-  const { rows } = await sql<Candidate>`
+  const { rows } = await sql<Row>`
     with locked as materialized (
-      select m.* from outbound_messages m
+      select ${columns}, m.tenant_id, m.lead_id, m.contact_id from outbound_messages m
       where m.tenant_id = ${ctx.tenantId} and m.id = any(${wanted.map((row) => row.id)})
         and m.status in ('queued', 'held') and m.run_at <= ${ctx.now}
       for update skip locked
     )
-    ${surrounded(sql`locked`, gatedLead)}
+    ${rowsOf(sql`select * from locked`)}
     order by m.run_at, m.id`.execute(ctx.db);
-  return rows;
+  return rows.length === 0 ? [] : surround(ctx, rows);
 }
 
-/** The candidates, those among `ids` with their lead's whole record. */
-export async function withWholeLeads(
+/** The candidates, those among `ids` with the whole records of their leads and companies. */
+export async function withRecords(
   ctx: TxContext,
   candidates: readonly Candidate[],
   ids: readonly string[],
 ): Promise<Candidate[]> {
   if (ids.length === 0) return [...candidates];
-  const { rows } = await sql<{ id: string; lead: Record<string, unknown> }>`
-    select m.id, ${wholeLead} as lead from outbound_messages m join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
+  const { rows } = await sql<{
+    id: string;
+    lead: Record<string, unknown>;
+    company: Record<string, unknown> | null;
+  }>`
+    select m.id, jsonb_strip_nulls(to_jsonb(l) - array['raw_data', 'flags']) || jsonb_build_object('deleted_at', l.deleted_at) as lead,
+      case when co.id is not null then jsonb_strip_nulls(to_jsonb(co) - 'provenance') end as company
+    from outbound_messages m
+    join leads l on l.tenant_id = m.tenant_id and l.id = m.lead_id
+    left join company.master co on co.tenant_id = l.tenant_id and co.id = l.company_id
     where m.tenant_id = ${ctx.tenantId} and m.id = any(${ids as string[]})`.execute(ctx.db);
-  const leads = new Map(rows.map((row) => [row.id, row.lead]));
-  return candidates.map((row) => ({ ...row, lead: leads.get(row.id) ?? row.lead }));
+  const records = new Map(rows.map((row) => [row.id, row]));
+  return candidates.map((row) => {
+    const record = records.get(row.id);
+    return record ? { ...row, lead: record.lead, company: record.company } : row;
+  });
 }
 
 /** What is known about addresses rather than about one message. Keys are `channel address`. */

@@ -8,8 +8,9 @@ create table webhook_deliveries (
   -- path and query as called
   target            text not null,
   headers           jsonb not null default '{}',
-  -- inline below 100 KiB, else in object storage
+  -- inline below 100 KiB, as it came or compressed; else in object storage, as it came
   body              bytea,
+  body_encoding     text not null default 'identity' check (body_encoding in ('identity', 'br')),
   body_key          text,
   body_bytes        integer not null,
   -- over target and body: the same request again is the same delivery
@@ -37,7 +38,8 @@ create table webhook_deliveries (
   primary key (tenant_id, id),
   unique (tenant_id, channel_config_id, body_sha256),
   foreign key (tenant_id, channel_config_id) references channel_configs (tenant_id, id),
-  check (num_nonnulls(body, body_key) = 1)
+  check (num_nonnulls(body, body_key) = 1),
+  check (body_encoding = 'identity' or body is not null)
 ) with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- Bodies are compressed where they are written, or not at all; TOAST should not try again.
 alter table webhook_deliveries alter column body set storage external;
@@ -51,7 +53,7 @@ create function keep_delivery() returns trigger language plpgsql as $$
 begin
   raise exception 'a webhook delivery cannot be rewritten' using errcode = 'integrity_constraint_violation';
 end $$;
-create trigger keep_delivery before update of body, body_key, body_sha256, target, headers, received_at on webhook_deliveries
+create trigger keep_delivery before update of body, body_encoding, body_key, body_sha256, target, headers, received_at on webhook_deliveries
   for each row execute function keep_delivery();
 
 -- Requests refused before anything was stored: a counter, since a forger must not be able to fill a table.

@@ -2,6 +2,8 @@
  * Archived deliveries into facts. Invariant: a delivery is applied whole, in the transaction that marks it completed, or it is marked failed
  * with its reason and changes nothing; its neighbours are applied either way.
  */
+import { promisify } from "node:util";
+import { brotliDecompress } from "node:zlib";
 import { sql } from "kysely";
 import {
   areSuspect,
@@ -49,6 +51,7 @@ export interface Archived {
   readonly target: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array | null;
+  readonly body_encoding: "identity" | "br";
   readonly body_key: string | null;
   readonly received_at: Date;
   readonly correlation_id: string;
@@ -136,7 +139,7 @@ async function applyClaim(
 
 export async function load(ctx: TxContext, ids: readonly string[]): Promise<Archived[]> {
   const { rows } = await sql<Archived>`
-    select id, channel_config_id, provider, target, headers, body, body_key, received_at, correlation_id
+    select id, channel_config_id, provider, target, headers, body, body_encoding, body_key, received_at, correlation_id
     from webhook_deliveries where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]}) order by received_at, id`.execute(
     ctx.db,
   );
@@ -153,9 +156,9 @@ export interface Unreadable {
 export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read | Unreadable> {
   const adapter = deps.webhooks[row.provider];
   if (!adapter) return { error: `no adapter for provider ${row.provider}`, again: false };
-  let body = row.body;
+  let body: Uint8Array;
   try {
-    body ??= await deps.blobs.get(row.body_key ?? "");
+    body = await bytesOf(deps, row);
   } catch (error) {
     return { error: messageOf(error), again: true };
   }
@@ -168,6 +171,14 @@ export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read |
   } catch (error) {
     return { error: messageOf(error), again: false };
   }
+}
+
+const decompress = promisify(brotliDecompress);
+
+/** As they came. */
+async function bytesOf({ blobs }: DeliveryDeps, { body, body_encoding, body_key }: Archived): Promise<Uint8Array> {
+  if (body === null) return blobs.get(body_key ?? "");
+  return body_encoding === "br" ? decompress(body) : body;
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);

@@ -17,6 +17,8 @@ export interface NewDelivery {
   readonly headers: Readonly<Record<string, string>>;
   /** null: it is in object storage under `bodyKey`. */
   readonly body: Uint8Array | null;
+  /** `br`: `body` is compressed with Brotli. Default: as it came. */
+  readonly bodyEncoding?: "br" | undefined;
   readonly bodyKey: string | null;
   readonly bodyBytes: number;
   readonly bodySha256: Uint8Array;
@@ -125,16 +127,18 @@ async function insert(db: Kysely<DB>, rows: readonly NewDelivery[]): Promise<Kep
     sha256: Uint8Array;
     fresh: boolean;
   }>`
-    insert into webhook_deliveries (tenant_id, id, channel_config_id, provider, target, headers, body, body_key, body_bytes, body_sha256,
-      signature, duplicates, correlation_id)
-    select set_config('app.tenant_id', r.tenant_id, true), r.id, r.channel_config_id, r.provider, r.target, r.headers, r.body, r.body_key,
-           r.body_bytes, r.body_sha256, r.signature, r.duplicates, r.correlation_id
+    insert into webhook_deliveries (tenant_id, id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_bytes,
+      body_sha256, signature, duplicates, correlation_id)
+    select set_config('app.tenant_id', r.tenant_id, true), r.id, r.channel_config_id, r.provider, r.target, r.headers, r.body, r.body_encoding,
+           r.body_key, r.body_bytes, r.body_sha256, r.signature, r.duplicates, r.correlation_id
     from unnest(
       ${of((r) => r.tenantId)}::text[], ${of((r) => r.id)}::text[], ${of((r) => r.channelConfigId)}::text[], ${of((r) => r.provider)}::text[],
       ${of((r) => r.target)}::text[], ${of((r) => JSON.stringify(r.headers))}::jsonb[], ${of((r) => bytes(r.body))}::bytea[],
+      ${of((r) => r.bodyEncoding ?? "identity")}::text[],
       ${of((r) => r.bodyKey)}::text[], ${of((r) => r.bodyBytes)}::int[], ${of((r) => bytes(r.bodySha256))}::bytea[],
       ${of((r) => r.signature)}::text[], ${of((r) => (copies.get(nameOf(r))?.length ?? 1) - 1)}::int[], ${of((r) => r.correlationId)}::text[]
-    ) as r(tenant_id, id, channel_config_id, provider, target, headers, body, body_key, body_bytes, body_sha256, signature, duplicates, correlation_id)
+    ) as r(tenant_id, id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_bytes, body_sha256, signature,
+      duplicates, correlation_id)
     on conflict (tenant_id, channel_config_id, body_sha256) do update set duplicates = webhook_deliveries.duplicates + excluded.duplicates + 1
     returning id, tenant_id as tenant, channel_config_id as channel, body_sha256 as sha256, xmax = 0 as fresh`.execute(
     db,

@@ -1,7 +1,9 @@
 import { createHmac, createSign, generateKeyPairSync, randomBytes } from "node:crypto";
+import { brotliDecompressSync } from "node:zlib";
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../core/db/connect.ts";
+import { applyDeliveries } from "../../core/deliveries/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
 import { twilio } from "../../core/providers/twilio/index.ts";
@@ -138,11 +140,31 @@ describe("a signed request", () => {
 
   it("that is large goes to object storage", async () => {
     const { tenant, key, path } = await ready();
-    const body = Buffer.from(`["${"x".repeat(370_000)}"]`);
+    const body = Buffer.from(`["${randomBytes(150_000).toString("base64")}"]`);
     expect((await post(path, body, key)).status).toBe(200);
     const [row] = await deliveries(tenant);
-    expect(row).toMatchObject({ body: null, body_bytes: body.length });
+    expect(row).toMatchObject({ body: null, body_encoding: "identity", body_bytes: body.length });
     expect(Buffer.from(await blobs.get(row?.body_key ?? ""))).toEqual(body);
+  });
+
+  it("that is large and shrinks stays in its row, to the byte", async () => {
+    const { tenant, key, path } = await ready();
+    const events = Array.from({ length: 1_000 }, (_, n) => ({
+      event: "open",
+      timestamp: 1_700_000_000,
+      sg_event_id: `event-${n}`,
+      useragent: "Mozilla/5.0",
+    }));
+    const body = Buffer.from(`${JSON.stringify(events, null, 8)}\r\n`);
+    expect(body.length).toBeGreaterThan(100 * 1_024);
+    expect((await post(path, body, key)).status).toBe(200);
+    const [row] = await deliveries(tenant);
+    expect(row).toMatchObject({ body_encoding: "br", body_key: null, body_bytes: body.length });
+    expect(brotliDecompressSync(row?.body ?? Buffer.alloc(0)).equals(body)).toBe(true);
+    expect(await applyDeliveries(tenant, { blobs, webhooks: { sendgrid } }, [])).toMatchObject({
+      newEvents: 1_000,
+      failed: 0,
+    });
   });
 
   it("by Twilio is verified against the configured address, whatever Host says", async () => {

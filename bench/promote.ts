@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type pg from "pg";
 import { createNormalizer, type IntakeRow } from "../core/intake/index.ts";
-import { ingestRows, promoteLoads } from "../core/intake/store.ts";
+import { takeIn } from "../core/intake/store.ts";
 import { type Context, transact } from "../core/kernel/context.ts";
 import { interleave, type Rig, rate, workingHour } from "./rig.ts";
 import { newTenant } from "./tenants.ts";
@@ -71,11 +71,7 @@ async function timed(chunks: number, work: (rows: readonly IntakeRow[]) => Promi
 
 async function promote(tenant: Context, rows: readonly IntakeRow[]): Promise<void> {
   await transact(tenant, async (ctx) => {
-    const loads = await ingestRows(ctx, rows, "bench", "bench");
-    const { promoted } = await promoteLoads(
-      ctx,
-      loads.map(({ id }) => id),
-    );
+    const { promoted } = await takeIn(ctx, rows, "bench", "bench", true);
     if (promoted !== rows.length) throw new Error(`${promoted} of ${rows.length} rows were promoted`);
   });
 }

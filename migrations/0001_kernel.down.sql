@@ -6,6 +6,8 @@ drop function protect(regclass, text, text, text);
 drop function touch_updated_at();
 drop function try_jsonb(bytea);
 drop function new_id(text);
+drop function row_id(text, text, bigint, text);
+drop function id_tail();
 drop function make_id(text, text, bigint);
 drop function ulid_time(timestamptz);
 drop function set_app_clock(timestamptz);

@@ -112,6 +112,14 @@ language sql volatile parallel safe as $$
          else lpad(to_hex(p_ordinal), 6, '0') || right(gen_random_uuid()::text, 10) end)
 $$;
 
+-- The ids of one statement, where even that is too dear: the 40 random bits are drawn once (id_tail) and the ordinals tell the rows apart.
+create function id_tail() returns text language sql volatile parallel safe as $$
+  select upper(right(gen_random_uuid()::text, 10))
+$$;
+create function row_id(p_prefix text, p_time text, p_ordinal bigint, p_tail text) returns text language sql immutable parallel safe as $$
+  select p_prefix || '_' || p_time || upper(lpad(to_hex(p_ordinal), 6, '0')) || p_tail
+$$;
+
 -- One id, for column defaults and single rows.
 create function new_id(p_prefix text) returns text language sql volatile as $$
   select make_id(p_prefix, ulid_time(app_now()))

@@ -119,14 +119,18 @@ select protect('people.intelligence', 'select, insert, update');
 -- History is written by the table itself: whichever function changes a golden record, the old values stay. Whole statements at
 -- a time, so that a promotion of a thousand rows costs one insert here.
 create function company.record_history() returns trigger language plpgsql as $$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
 begin
-  insert into company.history (tenant_id, company_id, changed_fields, old_values, new_values, changed_by)
+  insert into company.history (tenant_id, history_id, company_id, changed_fields, old_values, new_values, changed_by, changed_at)
   -- Materialized: otherwise a whole row becomes jsonb once per field of it.
   with pairs as materialized (
     select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
   )
-  select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
-         nullif(current_setting('app.actor', true), '')
+  select n.tenant_id, row_id('chist', t, row_number() over (), tail), n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old),
+         jsonb_object_agg(f.key, f.new), nullif(current_setting('app.actor', true), ''), at
   from pairs n,
        lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
                 where k.key not in ('updated_at', 'provenance') and k.value is distinct from n.was -> k.key) f
@@ -138,14 +142,18 @@ create trigger record_history after update on company.master
   for each statement execute function company.record_history();
 
 create function people.record_history() returns trigger language plpgsql as $$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
 begin
-  insert into people.history (tenant_id, person_id, changed_fields, old_values, new_values, changed_by)
+  insert into people.history (tenant_id, history_id, person_id, changed_fields, old_values, new_values, changed_by, changed_at)
   -- Materialized: otherwise a whole row becomes jsonb once per field of it.
   with pairs as materialized (
     select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
   )
-  select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
-         nullif(current_setting('app.actor', true), '')
+  select n.tenant_id, row_id('phist', t, row_number() over (), tail), n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old),
+         jsonb_object_agg(f.key, f.new), nullif(current_setting('app.actor', true), ''), at
   from pairs n,
        lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
                 where k.key not in ('updated_at', 'provenance', 'load_id', 'last_activity_at')
@@ -157,5 +165,6 @@ create trigger record_history after update on people.master
   referencing old table as old_rows new table as new_rows
   for each statement execute function people.record_history();
 -- History rows are written on behalf of whoever changed the record, who has no right to write them directly.
-alter function company.record_history() security definer set search_path = pg_catalog, public, pg_temp;
-alter function people.record_history() security definer set search_path = pg_catalog, public, pg_temp;
+-- Without nested loops: the plan is kept, and one made when a single record changed would compare each of a thousand with each.
+alter function company.record_history() security definer set search_path = pg_catalog, public, pg_temp set enable_nestloop = off;
+alter function people.record_history() security definer set search_path = pg_catalog, public, pg_temp set enable_nestloop = off;

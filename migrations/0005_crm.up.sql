@@ -248,28 +248,37 @@ create function record_lead_insert() returns trigger language plpgsql security d
 declare
   at timestamptz := app_now();
   t text := ulid_time(at);
+  tail text := id_tail();
   made_by text := current_trigger_type();
 begin
   insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
-  select tenant_id, make_id('lsh', t, row_number() over ()), id, null, status, made_by, lead_stage_order(status), at from new_rows;
+  select tenant_id, row_id('lsh', t, row_number() over (), tail), id, null, status, made_by, lead_stage_order(status), at from new_rows;
   return null;
 end $$;
 create trigger record_insert after insert on leads
   referencing new table as new_rows for each statement execute function record_lead_insert();
 
-create function record_lead_update() returns trigger language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+-- Without nested loops: the plan is kept, and one made when a single lead changed would compare each of a thousand with each.
+create function record_lead_update() returns trigger language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp set enable_nestloop = off as $$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
+  made_by text := current_trigger_type();
+  actor text := nullif(current_setting('app.actor', true), '');
 begin
-  insert into lead_audit_log (tenant_id, lead_id, field_name, old_value, new_value, changed_by)
+  insert into lead_audit_log (tenant_id, id, lead_id, field_name, old_value, new_value, changed_by, changed_at)
   -- Materialized: otherwise a whole row becomes jsonb once per field of it.
   with pairs as materialized (
     select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
   )
-  select p.tenant_id, p.id, f.key, p.was ->> f.key, f.value, nullif(current_setting('app.actor', true), '')
-  from pairs p, lateral jsonb_each_text(p.is_now) f
+  select p.tenant_id, row_id('lal', t, row_number() over (), tail), p.id, f.key, p.was ->> f.key, p.is_now ->> f.key, actor, at
+  from pairs p, lateral jsonb_each(p.is_now) f
   where f.key not in ('updated_at', 'name', 'score', 'last_contact_date', 'attempt_count', 'last_attempt_at', 'last_response_at')
-    and f.value is distinct from p.was ->> f.key;
-  insert into lead_status_history (tenant_id, lead_id, from_status, to_status, trigger_type, stage_order)
-  select n.tenant_id, n.id, o.status, n.status, current_trigger_type(), lead_stage_order(n.status)
+    and f.value is distinct from p.was -> f.key;
+  insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
+  select n.tenant_id, row_id('lsh', t, row_number() over (), tail), n.id, o.status, n.status, made_by, lead_stage_order(n.status), at
   from new_rows n join old_rows o using (tenant_id, id) where n.status <> o.status;
   return null;
 end $$;

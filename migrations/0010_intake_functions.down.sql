@@ -1,11 +1,13 @@
 drop function vault.f_mark_contacts(text[], text);
 drop function vault.f_promote_contacts(text[]);
+drop function vault.promote_loads(text[], boolean);
 drop function vault.learn_sizes();
 drop function vault.survives(text, text, jsonb, text);
-drop function intake.pending_loads(text, text[]);
+drop function intake.loads_to_promote(text, text[], boolean);
 drop function vault.origin(text, text, timestamptz);
 drop function vault.origin_of_each(jsonb, jsonb);
 drop function vault.said(jsonb, text);
 drop function intake.f_ingest_json(jsonb[], text, text);
-drop function intake.f_ingest_rows(jsonb[], text[], jsonb[], text, text);
+drop function intake.f_ingest_rows(jsonb[], text[], jsonb[], text, text, boolean);
+drop function intake.store_rows(jsonb[], text[], jsonb[], text, text, boolean);
 drop function intake.lock_tenant(text);

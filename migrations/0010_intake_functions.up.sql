@@ -7,16 +7,20 @@ create function intake.lock_tenant(p_tenant text) returns void language sql set 
   select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
 $$;
 
--- Rows whose address was normalised by the caller (the application: libphonenumber, IDN). `p_meta` holds per row what the caller
--- found: {row, fields: canonical values, problem: why it must be refused, warnings, source_type}. Returns one row per load in the
--- order given and then the summary, whose load_id is null.
-create function intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text)
-returns table (load_id text, status text, message text)
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+-- The functions below read every table by key, so `enable_seqscan = off`: their plans are cached, and one made while a table was small must
+-- still be right when it has grown. (Planning each call anew instead, `plan_cache_mode = force_custom_plan`, also planned the query of
+-- every foreign key of every row: half of the time of a promotion.)
+
+-- Stores rows and says per row, in the order given, what became of it: pending, duplicate or failed. With p_promoted the good ones are
+-- stored as promoted already: whoever says so promotes them before the transaction ends.
+create function intake.store_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text, p_promoted boolean)
+returns table (n bigint, load_id text, verdict text, problem text)
+language plpgsql rows 1000 set search_path = pg_catalog, public, pg_temp set jit = off set enable_seqscan = off as $$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   at timestamptz := app_now();
   t text := ulid_time(at);
+  tail text := id_tail();
 begin
   if tenant is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
   if coalesce(trim(p_source), '') = '' then raise exception 'p_source is empty' using errcode = 'invalid_parameter_value'; end if;
@@ -25,7 +29,7 @@ begin
 
   return query
   with given as materialized (
-    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n, make_id('load', t, g.n) as id,
+    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n, row_id('load', t, g.n, tail) as id,
            coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
     from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
   ), earlier as materialized (
@@ -45,45 +49,70 @@ begin
     left join (select distinct on (h.email) h.email, h.n, h.id from given h where h.problem is null order by h.email, h.n) f
       on f.email = g.email
   ), stored as (
-    insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, metadata)
-    select tenant, j.id, p_batch_id, p_source, j.raw, j.email, j.verdict, at,
+    insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, promoted_at, metadata)
+    select tenant, j.id, p_batch_id, p_source, j.raw, j.email,
+           case when p_promoted and j.verdict = 'pending' then 'promoted' else j.verdict end, at,
+           case when p_promoted and j.verdict = 'pending' then at end,
            j.meta || jsonb_strip_nulls(jsonb_build_object(
              'reason', case j.verdict when 'failed' then j.problem when 'duplicate' then 'duplicate_30_days' end,
              'repeats', case j.verdict when 'duplicate' then j.repeats end))
     from judged j order by j.n
-  ), summary as materialized (
-    select count(*) filter (where j.verdict = 'pending') as accepted, count(*) filter (where j.verdict = 'duplicate') as duplicates,
-           count(*) filter (where j.verdict = 'failed') as refused
-    from judged j
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, details, timestamp)
-    select tenant, make_id('log', t, j.n), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
+    select tenant, row_id('log', t, j.n, tail), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
     from judged j
     union all
-    select tenant, make_id('log', t), 'batch_processed', null,
-           jsonb_build_object('batch_id', p_batch_id, 'inserted', s.accepted, 'duplicates', s.duplicates, 'failed', s.refused), at
-    from summary s
-  ), answers as (
-    select j.n, j.id, case j.verdict when 'failed' then 'error' else 'success' end as outcome,
-           case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end as said
+    select tenant, row_id('log', t, 0, tail), 'batch_processed', null,
+           jsonb_build_object('batch_id', p_batch_id, 'inserted', count(*) filter (where j.verdict = 'pending'),
+                              'duplicates', count(*) filter (where j.verdict = 'duplicate'),
+                              'failed', count(*) filter (where j.verdict = 'failed')), at
     from judged j
-    union all
-    select null, null, 'success', format('%s inserted, %s skipped (%s duplicates, %s refused)',
-                                         s.accepted, s.duplicates + s.refused, s.duplicates, s.refused)
-    from summary s
   )
-  select a.id, a.outcome, a.said from answers a order by a.n nulls last;
+  select j.n, j.id, j.verdict, j.problem from judged j order by j.n;
+end $$;
+revoke execute on function intake.store_rows from public;
+
+-- Rows whose address was normalised by the caller (the application: libphonenumber, IDN). `p_meta` holds per row what the caller
+-- found: {row, fields: canonical values, problem: why it must be refused, warnings, source_type}. Returns one row per load in the
+-- order given and then the summary, whose load_id is null. With p_promote the good rows become golden records at once (below), and the
+-- summary's counts are those of the promotion.
+create function intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text,
+                                     p_promote boolean default false)
+returns table (load_id text, status text, message text, promoted_count int, updated_count int)
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+  ids text[];
+  verdicts text[];
+  problems text[];
+  promoted int := 0;
+  updated int := 0;
+begin
+  select array_agg(s.load_id order by s.n), array_agg(s.verdict order by s.n), array_agg(s.problem order by s.n)
+  into ids, verdicts, problems from intake.store_rows(p_rows, p_emails, p_meta, p_source, p_batch_id, p_promote) s;
+  if p_promote and 'pending' = any (verdicts) then
+    select p.promoted_count, p.updated_count into promoted, updated
+    from vault.promote_loads(array(select l.id from unnest(ids, verdicts) l(id, verdict) where l.verdict = 'pending'), true) p;
+  end if;
+  return query
+  select l.id, case l.verdict when 'failed' then 'error' else 'success' end,
+         case l.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else l.problem end, null::int, null::int
+  from unnest(ids, verdicts, problems) l(id, verdict, problem);
+  return query
+  select null::text, 'success', format('%s inserted, %s skipped (%s duplicates, %s refused)', count(*) filter (where v = 'pending'),
+                                       count(*) filter (where v <> 'pending'), count(*) filter (where v = 'duplicate'),
+                                       count(*) filter (where v = 'failed')), promoted, updated
+  from unnest(verdicts) v;
 end $$;
 
 -- Seed 002's door: rows as they are; the address is taken from the row.
 create function intake.f_ingest_json(p_rows jsonb[], p_source text, p_batch_id text)
 returns table (load_id text, status text, message text)
 language sql security definer set search_path = pg_catalog, public, pg_temp as $$
-  select * from intake.f_ingest_rows(
+  select r.load_id, r.status, r.message from intake.f_ingest_rows(
     p_rows,
     array(select case when e ~ '^[^@\s]{1,64}@(?=[^@\s]{3,255}$)[^@\s]+\.[^@\s]+$' then e end
           from unnest(p_rows) with ordinality r(raw, n), lower(trim(r.raw ->> 'email')) e order by r.n),
-    array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id)
+    array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id) r
 $$;
 
 -- The value in force after a new one arrived: the newest that says something, except that what a person entered by hand is only
@@ -104,25 +133,41 @@ $$;
 create function vault.origin_of_each(p_origin jsonb, p_values jsonb) returns jsonb language sql immutable parallel safe as $$
   select coalesce(jsonb_object_agg(k.key, p_origin -> '*'), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)
 $$;
-create function vault.origin(p_source text, p_load text, p_at timestamptz) returns jsonb language sql immutable parallel safe as $$
+-- Stable, as jsonb_build_object is: what claims to be more than its body is not inlined.
+create function vault.origin(p_source text, p_load text, p_at timestamptz) returns jsonb language sql stable parallel safe as $$
   select jsonb_build_object('*', jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at))
 $$;
 
--- The pending loads among these (null: all, 10,000 at most), locked. `is_last`: of several with one address, the one that speaks.
--- A function for its `rows`: a planner that takes a thousand loads for one joins them in nested loops, a million steps each.
-create function intake.pending_loads(p_tenant text, p_load_ids text[])
+-- The loads to promote: of these the pending ones (null: all, 10,000 at most), locked; with p_stored exactly these, which this transaction
+-- has stored. `is_last`: of several with one address, the one that speaks. A function for its `rows`: a planner that takes a thousand loads
+-- for one joins them in nested loops, a million steps each.
+create function intake.loads_to_promote(p_tenant text, p_load_ids text[], p_stored boolean)
 returns table (at_row tid, load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb,
                is_last boolean, n bigint)
 language plpgsql rows 1000 set search_path = pg_catalog, public, pg_temp as $$
 begin
-  return query
-  select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
-         row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
-  from (select r.ctid, r.* from intake.raw_loads r
-        where r.tenant_id = p_tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
-        order by r.load_id limit 10000 for update) l;
+  if p_load_ids is null then
+    return query
+    select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+           row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
+    from (select r.ctid, r.* from intake.raw_loads r
+          where r.tenant_id = p_tenant and r.status = 'pending' order by r.load_id limit 10000 for update) l;
+  elsif not p_stored then
+    return query
+    select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+           row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
+    from (select r.ctid, r.* from intake.raw_loads r
+          where r.tenant_id = p_tenant and r.status = 'pending' and r.load_id = any (p_load_ids)
+          order by r.load_id limit 10000 for update) l;
+  else
+    -- Stored together, so no address is there twice, and nobody else sees them.
+    return query
+    select r.ctid, r.load_id, r.email, r.source, r.raw_data, coalesce(r.metadata -> 'fields', r.raw_data), r.metadata ? 'fields', r.metadata,
+           true, row_number() over (order by r.load_id)
+    from intake.raw_loads r where r.tenant_id = p_tenant and r.load_id = any (p_load_ids);
+  end if;
 end $$;
-revoke execute on function intake.pending_loads from public;
+revoke execute on function intake.loads_to_promote from public;
 
 -- Counts what was never counted: for a table without statistics every index on tenant_id looks as good as the right one, and the first
 -- list of a new deployment would read all of its own rows again per look-up. Once per table; autovacuum does it from then on.
@@ -138,16 +183,17 @@ begin
 end $$;
 revoke execute on function vault.learn_sizes from public;
 
--- Pending loads become golden records: company, person, lead, contact, channels, consent, each in one statement. Null: every
--- pending load of the tenant (10,000 at most a call). Loads that are not pending are left alone, so calling twice changes nothing.
-create function vault.f_promote_contacts(p_load_ids text[] default null)
+-- Loads become golden records: company, person, lead, contact, channels, consent, all in one statement. p_stored: they are of this
+-- transaction and marked as promoted already.
+create function vault.promote_loads(p_load_ids text[], p_stored boolean)
 returns table (promoted_count int, updated_count int, failed_count int, message text)
-language plpgsql security definer set search_path = pg_catalog, public, pg_temp set jit = off set plan_cache_mode = force_custom_plan as $$
+language plpgsql set search_path = pg_catalog, public, pg_temp set jit = off set enable_seqscan = off as $$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   organization text := nullif(current_setting('app.organization_id', true), '');
   at timestamptz := app_now();
   t text := ulid_time(at);
+  tail text := id_tail();
   freemail constant text[] := array['gmail.com', 'googlemail.com', 'yahoo.com', 'hotmail.com', 'outlook.com', 'live.com', 'icloud.com',
     'aol.com', 'gmx.de', 'gmx.net', 'web.de', 'proton.me', 'protonmail.com', 'mail.com', 'yandex.ru', 'qq.com', '163.com'];
 begin
@@ -158,7 +204,7 @@ begin
 
   return query
   with locked as materialized (
-    select * from intake.pending_loads(tenant, p_load_ids)
+    select * from intake.loads_to_promote(tenant, p_load_ids, p_stored)
   ), incoming as materialized (
     -- A row that the application normalised has named its company's domain, or knows of none.
     select load_id, email, source, raw_data, f, metadata, n,
@@ -178,7 +224,7 @@ begin
   ), company_up as (
     insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
                                      provenance, created_at, updated_at)
-    select tenant, make_id('com', t, i.n), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
+    select tenant, row_id('com', t, i.n, tail), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
            vault.origin(i.source, i.load_id, at) || case when i.source = 'manual' then vault.origin_of_each(
              vault.origin(i.source, i.load_id, at), to_jsonb(v) || jsonb_build_object('name', i.company)) else '{}' end, at, at
     from company_in i, lateral (
@@ -217,7 +263,7 @@ begin
     insert into people.master as p (tenant_id, id, email, name, first_name, last_name, title, company_id, linkedin_url, phone, location,
                                     seniority, department, time_zone, postal_code, state, country, source, tags, custom_fields, load_id,
                                     last_activity_at, provenance, created_at, updated_at)
-    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, v.linkedin_url,
+    select tenant, row_id('per', t, i.n, tail), i.email, i.name, i.first_name, i.last_name, i.title, c.id, v.linkedin_url,
            i.phone, v.location, v.seniority, v.department, v.time_zone, v.postal_code, v.state, v.country,
            i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
            case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
@@ -266,7 +312,7 @@ begin
     insert into leads (tenant_id, id, organization_id, source_type, source_id, import_run_id, load_id, source, company_id, person_id,
                        company_name, first_name, last_name, contact_name, phone, phone_number, email, emails, phones, city, state, zip,
                        country, website, raw_data, tags, created_at, updated_at)
-    select tenant, make_id('lead', t, p.n), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
+    select tenant, row_id('lead', t, p.n, tail), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
            p.metadata ->> 'import_id', p.load_id, p.source, p.company_id, p.id, p.company, p.first_name, p.last_name, p.name,
            coalesce(p.raw_data ->> 'phone', p.phone),
            case when p.phone_nth = 1 and (select x.id from leads x where x.tenant_id = tenant and x.phone_number = p.phone
@@ -284,7 +330,7 @@ begin
     insert into contacts as k (tenant_id, id, lead_id, person_id, first_name, last_name, full_name, title, phones, emails, primary_phone,
                                primary_email, linkedin_url, time_zone, postal_code, state, country, custom_fields, source_type,
                                created_at, updated_at)
-    select tenant, make_id('contact', t, p.n), l.id, p.id, p.first_name, p.last_name, p.name, p.title,
+    select tenant, row_id('contact', t, p.n, tail), l.id, p.id, p.first_name, p.last_name, p.name, p.title,
            case when p.phone is null then '[]' else jsonb_build_array(p.phone) end, jsonb_build_array(p.email), p.phone, p.email,
            p.linkedin_url, p.time_zone, p.postal_code, p.state, p.country,
            p.custom_fields || jsonb_strip_nulls(jsonb_build_object('company', p.company)),
@@ -314,30 +360,38 @@ begin
       where not r.is_new))
   ), channels as (
     insert into contact_channels as k (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
-    select tenant, make_id('chn', t, r.n), r.contact_id, r.channel, r.address, r.source, at, at
+    select tenant, row_id('chn', t, r.n, tail), r.contact_id, r.channel, r.address, r.source, at, at
     from channel_rows r
     on conflict (tenant_id, contact_id, channel, address) do update set is_primary = true where not k.is_primary
   ), consent as (
     insert into consents (tenant_id, id, contact_id, channel, address, basis, text, source, granted_at, created_at)
-    select tenant, make_id('cons', t, p.n), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
+    select tenant, row_id('cons', t, p.n, tail), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
     -- Consent is for the number it was given with, not for another one that stayed in force.
     where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
       and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
-    where l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
-    returning l.load_id
+    where not p_stored and l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
-    select tenant, make_id('log', t, p.n), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
+    select tenant, row_id('log', t, p.n, tail), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
            jsonb_build_object('email', p.email), at
     from people_now p
   )
   select (select count(*) from people_now p where p.is_new)::int, (select count(*) from people_now p where not p.is_new)::int,
          0, format('%s promoted, %s updated, %s loads done', (select count(*) from people_now p where p.is_new),
-                   (select count(*) from people_now p where not p.is_new), (select count(*) from done));
+                   (select count(*) from people_now p where not p.is_new), (select count(*) from locked));
 end $$;
+
+revoke execute on function vault.promote_loads from public;
+
+-- Null: every pending load of the tenant (10,000 at most a call). Loads that are not pending are left alone, so calling twice changes nothing.
+create function vault.f_promote_contacts(p_load_ids text[] default null)
+returns table (promoted_count int, updated_count int, failed_count int, message text)
+language sql security definer set search_path = pg_catalog, public, pg_temp as $$
+  select * from vault.promote_loads(p_load_ids, false)
+$$;
 
 -- What webhooks tell about an address reaches the golden record (bounced, unsubscribed), set-wise.
 create function vault.f_mark_contacts(p_emails text[], p_status text) returns int

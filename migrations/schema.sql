@@ -102,7 +102,7 @@ CREATE INDEX idx_company_name ON company.master USING btree (tenant_id, name);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER record_history AFTER UPDATE ON company.master REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION company.record_history();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON company.master FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON company.master FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 
 table intake.audit_log owner outrider_owner (
@@ -197,7 +197,7 @@ table marketing.campaigns owner outrider_owner (
 CREATE INDEX campaigns_status_idx ON marketing.campaigns USING btree (tenant_id, status);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON marketing.campaigns FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON marketing.campaigns FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table marketing.feedback_reports owner outrider_owner (
@@ -305,7 +305,7 @@ CREATE INDEX idx_people_linkedin_url ON people.master USING btree (tenant_id, li
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER record_history AFTER UPDATE ON people.master REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION people.record_history();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON people.master FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON people.master FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 
 table public.actors owner outrider_owner (
@@ -434,7 +434,7 @@ CREATE INDEX idx_contact_campaigns_plan_gin ON public.campaign_plan_versions USI
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER immutable BEFORE UPDATE ON public.campaign_plan_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_plan_versions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_plan_versions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select to outrider_app;
 
 table public.campaign_simulations owner outrider_owner (
@@ -482,7 +482,7 @@ CREATE INDEX campaign_transitions_campaign_idx ON public.campaign_transitions US
 CREATE INDEX campaign_transitions_enrollment_idx ON public.campaign_transitions USING btree (tenant_id, contact_campaign_id, id);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_transitions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_transitions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select to outrider_app;
 
 table public.channel_configs owner outrider_owner (
@@ -510,7 +510,7 @@ CREATE INDEX channel_configs_status_idx ON public.channel_configs USING btree (t
 row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.channel_configs FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.channel_configs FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, provider, status) to outrider_sweeper;
 
@@ -540,7 +540,7 @@ CREATE UNIQUE INDEX communication_suppressions_active ON public.communication_su
 CREATE INDEX communication_suppressions_address_idx ON public.communication_suppressions USING btree (tenant_id, channel, address, seq);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.communication_suppressions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.communication_suppressions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.consents owner outrider_owner (
@@ -611,7 +611,7 @@ CREATE INDEX contact_campaigns_status_idx ON public.contact_campaigns USING btre
 CREATE UNIQUE INDEX contact_channel_unique ON public.contact_campaigns USING btree (tenant_id, contact_id, channel) WHERE (superseded_by IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_campaigns FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_campaigns FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.contact_channels owner outrider_owner (
@@ -636,7 +636,7 @@ table public.contact_channels owner outrider_owner (
 CREATE INDEX contact_channels_address_idx ON public.contact_channels USING btree (tenant_id, channel, address);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_channels FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_channels FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.contacts owner outrider_owner (
@@ -677,7 +677,7 @@ CREATE INDEX contacts_lead_idx ON public.contacts USING btree (tenant_id, lead_i
 CREATE UNIQUE INDEX contacts_person_unique ON public.contacts USING btree (tenant_id, lead_id, person_id) WHERE (person_id IS NOT NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contacts FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contacts FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.conversations owner outrider_owner (
@@ -712,7 +712,7 @@ CREATE INDEX conversations_lead_idx ON public.conversations USING btree (tenant_
 CREATE INDEX conversations_status_idx ON public.conversations USING btree (tenant_id, status);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.deployment owner outrider_owner (
@@ -751,20 +751,6 @@ row security enabled and forced;
 policy org_dnc_policy permissive for all to public using ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text))) with check ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text)));
 grant insert, select, update to outrider_app;
 
-table public.doctor_runs owner outrider_owner (
-  tenant_id text not null
-  ran_at timestamp with time zone not null default app_now()
-  checks integer not null
-  skipped text[] not null default '{}'::text[]
-  violations integer not null
-  broken jsonb not null default '[]'::jsonb
-  constraint doctor_runs_pkey PRIMARY KEY (tenant_id, ran_at)
-  constraint doctor_runs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
-);
-row security enabled and forced;
-policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-grant delete, insert, select to outrider_app;
-
 table public.email_sender_identities owner outrider_owner (
   tenant_id text not null
   id text not null default new_id('esi'::text)
@@ -793,7 +779,7 @@ table public.email_sender_identities owner outrider_owner (
 CREATE UNIQUE INDEX email_sender_identities_default ON public.email_sender_identities USING btree (tenant_id) WHERE is_default;
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_sender_identities FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_sender_identities FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.email_templates owner outrider_owner (
@@ -821,7 +807,7 @@ CREATE INDEX email_templates_created_at_idx ON public.email_templates USING btre
 CREATE UNIQUE INDEX email_templates_current ON public.email_templates USING btree (tenant_id, name) WHERE (superseded_by IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_templates FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_templates FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.event_keys owner outrider_owner (
@@ -890,7 +876,7 @@ CREATE INDEX imports_running ON public.imports USING btree (lease_until) WHERE (
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.imports FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.imports FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -936,7 +922,7 @@ CREATE INDEX inbound_messages_enrollment_idx ON public.inbound_messages USING bt
 CREATE INDEX inbound_messages_received_idx ON public.inbound_messages USING btree (tenant_id, received_at DESC);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.inbound_messages FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.inbound_messages FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.lead_assignments owner outrider_owner (
@@ -1014,7 +1000,7 @@ table public.lead_source_costs owner outrider_owner (
 CREATE UNIQUE INDEX lead_source_costs_unique ON public.lead_source_costs USING btree (tenant_id, source, period, COALESCE(user_id, ''::text));
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.lead_source_costs FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.lead_source_costs FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.lead_status_history owner outrider_owner (
@@ -1125,7 +1111,7 @@ policy tenant_isolation_policy permissive for all to public using ((tenant_id = 
 CREATE TRIGGER keep_source BEFORE UPDATE OF source_type, source_id, import_run_id ON public.leads FOR EACH ROW EXECUTE FUNCTION keep_lead_source();
 CREATE TRIGGER record_insert AFTER INSERT ON public.leads REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION record_lead_insert();
 CREATE TRIGGER record_update AFTER UPDATE ON public.leads REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION record_lead_update();
-CREATE TRIGGER trigger_leads_updated_at BEFORE UPDATE ON public.leads FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER trigger_leads_updated_at BEFORE UPDATE ON public.leads FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.message_events owner outrider_owner partition by RANGE (event_at) (
@@ -1158,7 +1144,7 @@ CREATE INDEX idx_message_events_tenant_event_time ON ONLY public.message_events 
 CREATE INDEX message_events_message_idx ON ONLY public.message_events USING btree (tenant_id, message_id, event_at);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.message_events_default owner outrider_owner default partition of message_events (
@@ -1191,7 +1177,7 @@ CREATE INDEX message_events_default_tenant_id_event_at_idx ON public.message_eve
 CREATE INDEX message_events_default_tenant_id_message_id_event_at_idx ON public.message_events_default USING btree (tenant_id, message_id, event_at);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events_default FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events_default FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 
 table public.organizations owner outrider_owner (
   id text not null default new_id('org'::text)
@@ -1203,7 +1189,7 @@ table public.organizations owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((id = NULLIF(current_setting('app.organization_id'::text, true), ''::text))) with check ((id = NULLIF(current_setting('app.organization_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.organizations FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.organizations FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 
 table public.outbound_messages owner outrider_owner with fillfactor=80, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0 (
@@ -1275,7 +1261,7 @@ CREATE INDEX outbound_messages_sending ON public.outbound_messages USING btree (
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.outbound_messages FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.outbound_messages FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -1313,7 +1299,7 @@ CREATE INDEX scheduled_actions_enrollment_idx ON public.scheduled_actions USING 
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.scheduled_actions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.scheduled_actions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -1336,10 +1322,10 @@ table public.segments owner outrider_owner (
 CREATE UNIQUE INDEX segments_name_unique ON public.segments USING btree (tenant_id, name) WHERE (deleted_at IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.segments FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.segments FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
-table public.send_attempts owner outrider_owner with fillfactor=60 (
+table public.send_attempts owner outrider_owner (
   tenant_id text not null
   id text not null default new_id('att'::text)
   message_id text not null
@@ -1388,7 +1374,7 @@ table public.send_rate_limits owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.send_rate_limits FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.send_rate_limits FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.send_rate_windows owner outrider_owner with fillfactor=50 (
@@ -1448,7 +1434,7 @@ table public.system_config owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text))) with check ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.system_config FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.system_config FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.tasks owner outrider_owner (
@@ -1478,7 +1464,7 @@ table public.tasks owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tasks FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tasks FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.tenants owner outrider_owner (
@@ -1502,7 +1488,7 @@ table public.tenants owner outrider_owner (
 row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tenants FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tenants FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 grant select (id, status) to outrider_sweeper;
 grant update (name, settings, status, suspended_at) to outrider_app;
@@ -1570,7 +1556,7 @@ row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER keep_delivery BEFORE UPDATE OF body, body_encoding, body_key, body_sha256, target, headers, received_at ON public.webhook_deliveries FOR EACH ROW EXECUTE FUNCTION keep_delivery();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.webhook_deliveries FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.webhook_deliveries FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -1946,15 +1932,20 @@ CREATE OR REPLACE FUNCTION company.record_history()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET enable_nestloop TO 'off'
 AS $function$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
 begin
-  insert into company.history (tenant_id, company_id, changed_fields, old_values, new_values, changed_by)
+  insert into company.history (tenant_id, history_id, company_id, changed_fields, old_values, new_values, changed_by, changed_at)
   -- Materialized: otherwise a whole row becomes jsonb once per field of it.
   with pairs as materialized (
     select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
   )
-  select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
-         nullif(current_setting('app.actor', true), '')
+  select n.tenant_id, row_id('chist', t, row_number() over (), tail), n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old),
+         jsonb_object_agg(f.key, f.new), nullif(current_setting('app.actor', true), ''), at
   from pairs n,
        lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
                 where k.key not in ('updated_at', 'provenance') and k.value is distinct from n.was -> k.key) f
@@ -1970,27 +1961,98 @@ CREATE OR REPLACE FUNCTION intake.f_ingest_json(p_rows jsonb[], p_source text, p
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
-  select * from intake.f_ingest_rows(
+  select r.load_id, r.status, r.message from intake.f_ingest_rows(
     p_rows,
     array(select case when e ~ '^[^@\s]{1,64}@(?=[^@\s]{3,255}$)[^@\s]+\.[^@\s]+$' then e end
           from unnest(p_rows) with ordinality r(raw, n), lower(trim(r.raw ->> 'email')) e order by r.n),
-    array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id)
+    array_fill(null::jsonb, array[cardinality(p_rows)]), p_source, p_batch_id) r
 $function$;
 grant execute to outrider_app;
 
 -- owner outrider_owner
-CREATE OR REPLACE FUNCTION intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text)
- RETURNS TABLE(load_id text, status text, message text)
+CREATE OR REPLACE FUNCTION intake.f_ingest_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text, p_promote boolean DEFAULT false)
+ RETURNS TABLE(load_id text, status text, message text, promoted_count integer, updated_count integer)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+declare
+  ids text[];
+  verdicts text[];
+  problems text[];
+  promoted int := 0;
+  updated int := 0;
+begin
+  select array_agg(s.load_id order by s.n), array_agg(s.verdict order by s.n), array_agg(s.problem order by s.n)
+  into ids, verdicts, problems from intake.store_rows(p_rows, p_emails, p_meta, p_source, p_batch_id, p_promote) s;
+  if p_promote and 'pending' = any (verdicts) then
+    select p.promoted_count, p.updated_count into promoted, updated
+    from vault.promote_loads(array(select l.id from unnest(ids, verdicts) l(id, verdict) where l.verdict = 'pending'), true) p;
+  end if;
+  return query
+  select l.id, case l.verdict when 'failed' then 'error' else 'success' end,
+         case l.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else l.problem end, null::int, null::int
+  from unnest(ids, verdicts, problems) l(id, verdict, problem);
+  return query
+  select null::text, 'success', format('%s inserted, %s skipped (%s duplicates, %s refused)', count(*) filter (where v = 'pending'),
+                                       count(*) filter (where v <> 'pending'), count(*) filter (where v = 'duplicate'),
+                                       count(*) filter (where v = 'failed')), promoted, updated
+  from unnest(verdicts) v;
+end $function$;
+grant execute to outrider_app;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION intake.loads_to_promote(p_tenant text, p_load_ids text[], p_stored boolean)
+ RETURNS TABLE(at_row tid, load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+begin
+  if p_load_ids is null then
+    return query
+    select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+           row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
+    from (select r.ctid, r.* from intake.raw_loads r
+          where r.tenant_id = p_tenant and r.status = 'pending' order by r.load_id limit 10000 for update) l;
+  elsif not p_stored then
+    return query
+    select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
+           row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
+    from (select r.ctid, r.* from intake.raw_loads r
+          where r.tenant_id = p_tenant and r.status = 'pending' and r.load_id = any (p_load_ids)
+          order by r.load_id limit 10000 for update) l;
+  else
+    -- Stored together, so no address is there twice, and nobody else sees them.
+    return query
+    select r.ctid, r.load_id, r.email, r.source, r.raw_data, coalesce(r.metadata -> 'fields', r.raw_data), r.metadata ? 'fields', r.metadata,
+           true, row_number() over (order by r.load_id)
+    from intake.raw_loads r where r.tenant_id = p_tenant and r.load_id = any (p_load_ids);
+  end if;
+end $function$;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION intake.lock_tenant(p_tenant text)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+  select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
+$function$;
+grant execute to public;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION intake.store_rows(p_rows jsonb[], p_emails text[], p_meta jsonb[], p_source text, p_batch_id text, p_promoted boolean)
+ RETURNS TABLE(n bigint, load_id text, verdict text, problem text)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
  SET jit TO 'off'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   at timestamptz := app_now();
   t text := ulid_time(at);
+  tail text := id_tail();
 begin
   if tenant is null then raise exception 'no tenant set' using errcode = 'insufficient_privilege'; end if;
   if coalesce(trim(p_source), '') = '' then raise exception 'p_source is empty' using errcode = 'invalid_parameter_value'; end if;
@@ -1999,7 +2061,7 @@ begin
 
   return query
   with given as materialized (
-    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n, make_id('load', t, g.n) as id,
+    select g.raw, g.email, coalesce(g.meta, '{}') as meta, g.n, row_id('load', t, g.n, tail) as id,
            coalesce(g.meta ->> 'problem', case when g.email is null then 'email is missing or cannot be one' end) as problem
     from unnest(p_rows, p_emails, p_meta) with ordinality g(raw, email, meta, n)
   ), earlier as materialized (
@@ -2019,60 +2081,26 @@ begin
     left join (select distinct on (h.email) h.email, h.n, h.id from given h where h.problem is null order by h.email, h.n) f
       on f.email = g.email
   ), stored as (
-    insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, metadata)
-    select tenant, j.id, p_batch_id, p_source, j.raw, j.email, j.verdict, at,
+    insert into intake.raw_loads (tenant_id, load_id, batch_id, source, raw_data, email, status, created_at, promoted_at, metadata)
+    select tenant, j.id, p_batch_id, p_source, j.raw, j.email,
+           case when p_promoted and j.verdict = 'pending' then 'promoted' else j.verdict end, at,
+           case when p_promoted and j.verdict = 'pending' then at end,
            j.meta || jsonb_strip_nulls(jsonb_build_object(
              'reason', case j.verdict when 'failed' then j.problem when 'duplicate' then 'duplicate_30_days' end,
              'repeats', case j.verdict when 'duplicate' then j.repeats end))
     from judged j order by j.n
-  ), summary as materialized (
-    select count(*) filter (where j.verdict = 'pending') as accepted, count(*) filter (where j.verdict = 'duplicate') as duplicates,
-           count(*) filter (where j.verdict = 'failed') as refused
-    from judged j
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, details, timestamp)
-    select tenant, make_id('log', t, j.n), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
+    select tenant, row_id('log', t, j.n, tail), 'contact_ingested', j.id, jsonb_build_object('status', j.verdict, 'batch_id', p_batch_id), at
     from judged j
     union all
-    select tenant, make_id('log', t), 'batch_processed', null,
-           jsonb_build_object('batch_id', p_batch_id, 'inserted', s.accepted, 'duplicates', s.duplicates, 'failed', s.refused), at
-    from summary s
-  ), answers as (
-    select j.n, j.id, case j.verdict when 'failed' then 'error' else 'success' end as outcome,
-           case j.verdict when 'pending' then 'ingested' when 'duplicate' then 'duplicate of the last 30 days' else j.problem end as said
+    select tenant, row_id('log', t, 0, tail), 'batch_processed', null,
+           jsonb_build_object('batch_id', p_batch_id, 'inserted', count(*) filter (where j.verdict = 'pending'),
+                              'duplicates', count(*) filter (where j.verdict = 'duplicate'),
+                              'failed', count(*) filter (where j.verdict = 'failed')), at
     from judged j
-    union all
-    select null, null, 'success', format('%s inserted, %s skipped (%s duplicates, %s refused)',
-                                         s.accepted, s.duplicates + s.refused, s.duplicates, s.refused)
-    from summary s
   )
-  select a.id, a.outcome, a.said from answers a order by a.n nulls last;
-end $function$;
-grant execute to outrider_app;
-
--- owner outrider_owner
-CREATE OR REPLACE FUNCTION intake.lock_tenant(p_tenant text)
- RETURNS void
- LANGUAGE sql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
-AS $function$
-  select pg_advisory_xact_lock(hashtextextended('intake' || chr(31) || p_tenant, 0))
-$function$;
-grant execute to public;
-
--- owner outrider_owner
-CREATE OR REPLACE FUNCTION intake.pending_loads(p_tenant text, p_load_ids text[])
- RETURNS TABLE(at_row tid, load_id text, email text, source text, raw_data jsonb, f jsonb, is_normalized boolean, metadata jsonb, is_last boolean, n bigint)
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public', 'pg_temp'
-AS $function$
-begin
-  return query
-  select l.ctid, l.load_id, l.email, l.source, l.raw_data, coalesce(l.metadata -> 'fields', l.raw_data), l.metadata ? 'fields', l.metadata,
-         row_number() over (partition by l.email order by l.load_id desc) = 1, row_number() over (order by l.load_id)
-  from (select r.ctid, r.* from intake.raw_loads r
-        where r.tenant_id = p_tenant and r.status = 'pending' and (p_load_ids is null or r.load_id = any (p_load_ids))
-        order by r.load_id limit 10000 for update) l;
+  select j.n, j.id, j.verdict, j.problem from judged j order by j.n;
 end $function$;
 
 -- owner outrider_owner
@@ -2081,15 +2109,20 @@ CREATE OR REPLACE FUNCTION people.record_history()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET enable_nestloop TO 'off'
 AS $function$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
 begin
-  insert into people.history (tenant_id, person_id, changed_fields, old_values, new_values, changed_by)
+  insert into people.history (tenant_id, history_id, person_id, changed_fields, old_values, new_values, changed_by, changed_at)
   -- Materialized: otherwise a whole row becomes jsonb once per field of it.
   with pairs as materialized (
     select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
   )
-  select n.tenant_id, n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old), jsonb_object_agg(f.key, f.new),
-         nullif(current_setting('app.actor', true), '')
+  select n.tenant_id, row_id('phist', t, row_number() over (), tail), n.id, to_jsonb(array_agg(f.key)), jsonb_object_agg(f.key, f.old),
+         jsonb_object_agg(f.key, f.new), nullif(current_setting('app.actor', true), ''), at
   from pairs n,
        lateral (select k.key, n.was -> k.key as old, k.value as new from jsonb_each(n.is_now) k
                 where k.key not in ('updated_at', 'provenance', 'load_id', 'last_activity_at')
@@ -2266,6 +2299,16 @@ end $function$;
 grant execute to outrider_app;
 
 -- owner outrider_owner
+CREATE OR REPLACE FUNCTION public.id_tail()
+ RETURNS text
+ LANGUAGE sql
+ PARALLEL SAFE
+AS $function$
+  select upper(right(gen_random_uuid()::text, 10))
+$function$;
+grant execute to public;
+
+-- owner outrider_owner
 CREATE OR REPLACE FUNCTION public.is_on_dnc_list(p_phone text, p_organization_id text)
  RETURNS boolean
  LANGUAGE sql
@@ -2350,9 +2393,7 @@ begin
   -- A partition has its parent's triggers.
   if exists (select from pg_attribute where attrelid = p_table and attname = 'updated_at' and not attisdropped)
      and not exists (select from pg_class where oid = p_table and relispartition) then
-    -- A statement that says when needs no call per row.
-    execute format('create trigger touch_updated_at before update on %s for each row
-      when (new.updated_at is not distinct from old.updated_at) execute function touch_updated_at()', p_table);
+    execute format('create trigger touch_updated_at before update on %s for each row execute function touch_updated_at()', p_table);
   end if;
 end $function$;
 grant execute to public;
@@ -2367,10 +2408,11 @@ AS $function$
 declare
   at timestamptz := app_now();
   t text := ulid_time(at);
+  tail text := id_tail();
   made_by text := current_trigger_type();
 begin
   insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
-  select tenant_id, make_id('lsh', t, row_number() over ()), id, null, status, made_by, lead_stage_order(status), at from new_rows;
+  select tenant_id, row_id('lsh', t, row_number() over (), tail), id, null, status, made_by, lead_stage_order(status), at from new_rows;
   return null;
 end $function$;
 grant execute to public;
@@ -2381,19 +2423,26 @@ CREATE OR REPLACE FUNCTION public.record_lead_update()
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET enable_nestloop TO 'off'
 AS $function$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
+  made_by text := current_trigger_type();
+  actor text := nullif(current_setting('app.actor', true), '');
 begin
-  insert into lead_audit_log (tenant_id, lead_id, field_name, old_value, new_value, changed_by)
+  insert into lead_audit_log (tenant_id, id, lead_id, field_name, old_value, new_value, changed_by, changed_at)
   -- Materialized: otherwise a whole row becomes jsonb once per field of it.
   with pairs as materialized (
     select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
   )
-  select p.tenant_id, p.id, f.key, p.was ->> f.key, f.value, nullif(current_setting('app.actor', true), '')
-  from pairs p, lateral jsonb_each_text(p.is_now) f
+  select p.tenant_id, row_id('lal', t, row_number() over (), tail), p.id, f.key, p.was ->> f.key, p.is_now ->> f.key, actor, at
+  from pairs p, lateral jsonb_each(p.is_now) f
   where f.key not in ('updated_at', 'name', 'score', 'last_contact_date', 'attempt_count', 'last_attempt_at', 'last_response_at')
-    and f.value is distinct from p.was ->> f.key;
-  insert into lead_status_history (tenant_id, lead_id, from_status, to_status, trigger_type, stage_order)
-  select n.tenant_id, n.id, o.status, n.status, current_trigger_type(), lead_stage_order(n.status)
+    and f.value is distinct from p.was -> f.key;
+  insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
+  select n.tenant_id, row_id('lsh', t, row_number() over (), tail), n.id, o.status, n.status, made_by, lead_stage_order(n.status), at
   from new_rows n join old_rows o using (tenant_id, id) where n.status <> o.status;
   return null;
 end $function$;
@@ -2407,6 +2456,16 @@ AS $function$
 begin
   raise exception '% is immutable', tg_table_name using errcode = 'integrity_constraint_violation';
 end $function$;
+grant execute to public;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION public.row_id(p_prefix text, p_time text, p_ordinal bigint, p_tail text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select p_prefix || '_' || p_time || upper(lpad(to_hex(p_ordinal), 6, '0')) || p_tail
+$function$;
 grant execute to public;
 
 -- owner outrider_owner
@@ -2492,17 +2551,64 @@ grant execute to outrider_app;
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION vault.f_promote_contacts(p_load_ids text[] DEFAULT NULL::text[])
  RETURNS TABLE(promoted_count integer, updated_count integer, failed_count integer, message text)
- LANGUAGE plpgsql
+ LANGUAGE sql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+  select * from vault.promote_loads(p_load_ids, false)
+$function$;
+grant execute to outrider_app;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.learn_sizes()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public'
+AS $function$
+declare unknown regclass;
+begin
+  for unknown in select c.oid from pg_class c
+                 where c.oid = any (array['intake.raw_loads', 'company.master', 'people.master', 'leads', 'contacts', 'contact_channels',
+                                          'consents']::regclass[])
+                   and c.reltuples <= 0 and pg_relation_size(c.oid) >= 65536 order by c.oid loop
+    execute format('analyze %s', unknown);
+  end loop;
+end $function$;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.origin(p_source text, p_load text, p_at timestamp with time zone)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+  select jsonb_build_object('*', jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at))
+$function$;
+grant execute to public;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.origin_of_each(p_origin jsonb, p_values jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+AS $function$
+  select coalesce(jsonb_object_agg(k.key, p_origin -> '*'), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)
+$function$;
+grant execute to public;
+
+-- owner outrider_owner
+CREATE OR REPLACE FUNCTION vault.promote_loads(p_load_ids text[], p_stored boolean)
+ RETURNS TABLE(promoted_count integer, updated_count integer, failed_count integer, message text)
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
  SET jit TO 'off'
- SET plan_cache_mode TO 'force_custom_plan'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   tenant text := nullif(current_setting('app.tenant_id', true), '');
   organization text := nullif(current_setting('app.organization_id', true), '');
   at timestamptz := app_now();
   t text := ulid_time(at);
+  tail text := id_tail();
   freemail constant text[] := array['gmail.com', 'googlemail.com', 'yahoo.com', 'hotmail.com', 'outlook.com', 'live.com', 'icloud.com',
     'aol.com', 'gmx.de', 'gmx.net', 'web.de', 'proton.me', 'protonmail.com', 'mail.com', 'yandex.ru', 'qq.com', '163.com'];
 begin
@@ -2513,7 +2619,7 @@ begin
 
   return query
   with locked as materialized (
-    select * from intake.pending_loads(tenant, p_load_ids)
+    select * from intake.loads_to_promote(tenant, p_load_ids, p_stored)
   ), incoming as materialized (
     -- A row that the application normalised has named its company's domain, or knows of none.
     select load_id, email, source, raw_data, f, metadata, n,
@@ -2533,7 +2639,7 @@ begin
   ), company_up as (
     insert into company.master as c (tenant_id, id, domain, name, industry, employee_count, revenue, location, linkedin_url, website,
                                      provenance, created_at, updated_at)
-    select tenant, make_id('com', t, i.n), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
+    select tenant, row_id('com', t, i.n, tail), i.domain, i.company, v.industry, v.employee_count, v.revenue, v.location, v.linkedin_url, v.website,
            vault.origin(i.source, i.load_id, at) || case when i.source = 'manual' then vault.origin_of_each(
              vault.origin(i.source, i.load_id, at), to_jsonb(v) || jsonb_build_object('name', i.company)) else '{}' end, at, at
     from company_in i, lateral (
@@ -2572,7 +2678,7 @@ begin
     insert into people.master as p (tenant_id, id, email, name, first_name, last_name, title, company_id, linkedin_url, phone, location,
                                     seniority, department, time_zone, postal_code, state, country, source, tags, custom_fields, load_id,
                                     last_activity_at, provenance, created_at, updated_at)
-    select tenant, make_id('per', t, i.n), i.email, i.name, i.first_name, i.last_name, i.title, c.id, v.linkedin_url,
+    select tenant, row_id('per', t, i.n, tail), i.email, i.name, i.first_name, i.last_name, i.title, c.id, v.linkedin_url,
            i.phone, v.location, v.seniority, v.department, v.time_zone, v.postal_code, v.state, v.country,
            i.source, case jsonb_typeof(i.f -> 'tags') when 'array' then i.f -> 'tags' else '[]' end,
            case jsonb_typeof(i.f -> 'custom_fields') when 'object' then i.f -> 'custom_fields' else '{}' end,
@@ -2621,7 +2727,7 @@ begin
     insert into leads (tenant_id, id, organization_id, source_type, source_id, import_run_id, load_id, source, company_id, person_id,
                        company_name, first_name, last_name, contact_name, phone, phone_number, email, emails, phones, city, state, zip,
                        country, website, raw_data, tags, created_at, updated_at)
-    select tenant, make_id('lead', t, p.n), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
+    select tenant, row_id('lead', t, p.n, tail), organization, coalesce(p.metadata ->> 'source_type', 'intake'), p.load_id,
            p.metadata ->> 'import_id', p.load_id, p.source, p.company_id, p.id, p.company, p.first_name, p.last_name, p.name,
            coalesce(p.raw_data ->> 'phone', p.phone),
            case when p.phone_nth = 1 and (select x.id from leads x where x.tenant_id = tenant and x.phone_number = p.phone
@@ -2639,7 +2745,7 @@ begin
     insert into contacts as k (tenant_id, id, lead_id, person_id, first_name, last_name, full_name, title, phones, emails, primary_phone,
                                primary_email, linkedin_url, time_zone, postal_code, state, country, custom_fields, source_type,
                                created_at, updated_at)
-    select tenant, make_id('contact', t, p.n), l.id, p.id, p.first_name, p.last_name, p.name, p.title,
+    select tenant, row_id('contact', t, p.n, tail), l.id, p.id, p.first_name, p.last_name, p.name, p.title,
            case when p.phone is null then '[]' else jsonb_build_array(p.phone) end, jsonb_build_array(p.email), p.phone, p.email,
            p.linkedin_url, p.time_zone, p.postal_code, p.state, p.country,
            p.custom_fields || jsonb_strip_nulls(jsonb_build_object('company', p.company)),
@@ -2669,67 +2775,29 @@ begin
       where not r.is_new))
   ), channels as (
     insert into contact_channels as k (tenant_id, id, contact_id, channel, address, source, created_at, updated_at)
-    select tenant, make_id('chn', t, r.n), r.contact_id, r.channel, r.address, r.source, at, at
+    select tenant, row_id('chn', t, r.n, tail), r.contact_id, r.channel, r.address, r.source, at, at
     from channel_rows r
     on conflict (tenant_id, contact_id, channel, address) do update set is_primary = true where not k.is_primary
   ), consent as (
     insert into consents (tenant_id, id, contact_id, channel, address, basis, text, source, granted_at, created_at)
-    select tenant, make_id('cons', t, p.n), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
+    select tenant, row_id('cons', t, p.n, tail), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
     -- Consent is for the number it was given with, not for another one that stayed in force.
     where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
       and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
-    where l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
-    returning l.load_id
+    where not p_stored and l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
-    select tenant, make_id('log', t, p.n), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
+    select tenant, row_id('log', t, p.n, tail), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
            jsonb_build_object('email', p.email), at
     from people_now p
   )
   select (select count(*) from people_now p where p.is_new)::int, (select count(*) from people_now p where not p.is_new)::int,
          0, format('%s promoted, %s updated, %s loads done', (select count(*) from people_now p where p.is_new),
-                   (select count(*) from people_now p where not p.is_new), (select count(*) from done));
+                   (select count(*) from people_now p where not p.is_new), (select count(*) from locked));
 end $function$;
-grant execute to outrider_app;
-
--- owner outrider_owner
-CREATE OR REPLACE FUNCTION vault.learn_sizes()
- RETURNS void
- LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'public'
-AS $function$
-declare unknown regclass;
-begin
-  for unknown in select c.oid from pg_class c
-                 where c.oid = any (array['intake.raw_loads', 'company.master', 'people.master', 'leads', 'contacts', 'contact_channels',
-                                          'consents']::regclass[])
-                   and c.reltuples <= 0 and pg_relation_size(c.oid) >= 65536 order by c.oid loop
-    execute format('analyze %s', unknown);
-  end loop;
-end $function$;
-
--- owner outrider_owner
-CREATE OR REPLACE FUNCTION vault.origin(p_source text, p_load text, p_at timestamp with time zone)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
-AS $function$
-  select jsonb_build_object('*', jsonb_build_object('source', p_source, 'load_id', p_load, 'at', p_at))
-$function$;
-grant execute to public;
-
--- owner outrider_owner
-CREATE OR REPLACE FUNCTION vault.origin_of_each(p_origin jsonb, p_values jsonb)
- RETURNS jsonb
- LANGUAGE sql
- IMMUTABLE PARALLEL SAFE
-AS $function$
-  select coalesce(jsonb_object_agg(k.key, p_origin -> '*'), '{}') from jsonb_object_keys(jsonb_strip_nulls(p_values)) k(key)
-$function$;
-grant execute to public;
 
 -- owner outrider_owner
 CREATE OR REPLACE FUNCTION vault.said(p_fields jsonb, p_key text)

@@ -11,7 +11,7 @@ import type { Blobs } from "../ports/index.ts";
 import { fileFormats, sniff } from "./files.ts";
 import { createNormalizer } from "./normalize.ts";
 import { ImportOptions, SourceName } from "./options.ts";
-import { ingestRows, type LoadResult, promoteLoads } from "./store.ts";
+import { type LoadResult, promoteLoads, takeIn } from "./store.ts";
 import { blockBytes } from "./text.ts";
 import { Uploaded, uploadedFile } from "./uploads.ts";
 import { getImport, type ImportView, importColumns, importNotFound, viewOf } from "./views.ts";
@@ -198,17 +198,15 @@ export const ingest = command(Ingest, async (ctx, { rows, source, batchId, optio
   const batch = batchId ?? newId("correlation", ctx.now).replace("corr_", "batch_");
   const normalize = createNormalizer({ ...options, sourceType: "api" });
   const prepared = rows.map((raw, index) => normalize({ row: index + 1, raw, size: 0 }));
-  const loads = await ingestRows(ctx, prepared, source, batch);
+  const { loads, promoted, updated } = await takeIn(ctx, prepared, source, batch, promote);
   const count = (status: LoadResult["status"]) => loads.filter((load) => load.status === status).length;
-  const accepted = loads.filter(({ status }) => status === "accepted").map(({ id }) => id);
-  const done = promote && accepted.length > 0 ? await promoteLoads(ctx, accepted) : { promoted: 0, updated: 0 };
   return {
     batchId: batch,
-    accepted: accepted.length,
+    accepted: count("accepted"),
     duplicates: count("duplicate"),
     rejected: count("rejected"),
-    promoted: done.promoted,
-    updated: done.updated,
+    promoted,
+    updated,
     loads,
   };
 });

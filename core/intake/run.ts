@@ -22,7 +22,7 @@ import { columnKey } from "./columns.ts";
 import { type FileFormat, readRows } from "./files.ts";
 import { createNormalizer, type IntakeRow } from "./normalize.ts";
 import { ImportOptions } from "./options.ts";
-import { ingestRows, type LoadResult, promoteLoads } from "./store.ts";
+import { type LoadResult, type TakenIn, takeIn } from "./store.ts";
 
 export interface ImportDeps {
   readonly blobs: Blobs;
@@ -214,6 +214,8 @@ async function* chunksOf(
   yield { rows, until, bytesRead };
 }
 
+const nothing: TakenIn = { loads: [], promoted: 0, updated: 0 };
+
 /** @returns false when the import belongs to somebody else by now; nothing is written then. */
 async function writeChunk(ctx: TxContext, task: ImportTask, generation: number, chunk: Chunk): Promise<boolean> {
   const { db, tenantId } = ctx;
@@ -224,23 +226,15 @@ async function writeChunk(ctx: TxContext, task: ImportTask, generation: number, 
       and rows_read <= ${chunk.until}
     for update`.execute(db);
   if (owned.rows.length === 0) return false;
-  let loads: readonly LoadResult[] = [];
-  let promoted = 0;
-  if (chunk.rows.length > 0) {
-    loads = await ingestRows(ctx, chunk.rows, task.source, task.id);
-    reach("import.ingesting");
-    const pending = loads.filter(({ status }) => status === "accepted").map(({ id }) => id);
-    if (task.options.promote && pending.length > 0) {
-      const result = await promoteLoads(ctx, pending);
-      promoted = result.promoted + result.updated;
-    }
-  }
-  const count = (status: LoadResult["status"]) => loads.filter((load) => load.status === status).length;
+  const taken =
+    chunk.rows.length > 0 ? await takeIn(ctx, chunk.rows, task.source, task.id, task.options.promote) : nothing;
+  reach("import.ingesting");
+  const count = (status: LoadResult["status"]) => taken.loads.filter((load) => load.status === status).length;
   await sql`
     update imports
     set rows_read = ${chunk.until}, bytes_read = ${chunk.bytesRead}, attempts = 0, last_error = null,
         rows_accepted = rows_accepted + ${count("accepted")}, rows_duplicate = rows_duplicate + ${count("duplicate")},
-        rows_rejected = rows_rejected + ${count("rejected")}, rows_promoted = rows_promoted + ${promoted},
+        rows_rejected = rows_rejected + ${count("rejected")}, rows_promoted = rows_promoted + ${taken.promoted + taken.updated},
         lease_until = app_now() + make_interval(secs => ${work.imports.leaseSeconds})
     where tenant_id = ${tenantId} and id = ${task.id} and generation = ${generation}`.execute(db);
   return true;

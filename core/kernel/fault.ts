@@ -48,7 +48,7 @@ export const faultPoints = [
   "sweep.found",
   "sweep.rung",
   "maintain.tenant",
-  // An import: claimed, a chunk's loads written and not promoted, a chunk committed.
+  // An import: claimed, a chunk written and not counted, a chunk committed.
   "import.claimed",
   "import.ingesting",
   "import.chunk",

@@ -453,7 +453,9 @@ describe("the seeds' own statements", () => {
     "insert into people.master (tenant_id, email, source) values (current_setting('app.tenant_id'), 'a@x.example', 's')",
     "update people.master set name = 'x'",
     "delete from people.master",
-    "select * from intake.pending_loads(current_setting('app.tenant_id'), null)",
+    "select * from intake.store_rows(array['{}'::jsonb], array['a@x.example'], array[null::jsonb], 's', 'b', true)",
+    "select * from vault.promote_loads(array['load_1'], true)",
+    "select * from intake.loads_to_promote(current_setting('app.tenant_id'), null, false)",
   ])("are the only way in: %s", async (statement) => {
     const ctx = await newTenant(database);
     await expect(rowsOf(ctx, statement)).rejects.toThrow(/permission denied/);

@@ -23,6 +23,7 @@ import type { Context } from "../../core/kernel/context.ts";
 import { makePartitions } from "../../core/messages/index.ts";
 import { checkInvariants, type InvariantResult } from "../../core/operator/index.ts";
 import { createLog } from "../../functions/lib/log.ts";
+import { dataDirectory } from "../postgres-files.ts";
 import { defaultRates, type Rates } from "../simulator/script.ts";
 import { type System, startSystem } from "../system.ts";
 import { reactionsOf, type Script } from "./engagement.ts";
@@ -76,7 +77,8 @@ export async function runDemo(events: DemoEvents): Promise<DemoReport> {
     return await play(system, events);
   } finally {
     await system.stop();
-    rmSync(home, { recursive: true, force: true });
+    // Root's PostgreSQL runs as nobody, who cannot enter a private home: its data lies elsewhere then, and would stay.
+    for (const directory of [dataDirectory(home), home]) rmSync(directory, { recursive: true, force: true });
   }
 }
 

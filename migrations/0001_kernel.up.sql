@@ -158,7 +158,9 @@ begin
   -- A partition has its parent's triggers.
   if exists (select from pg_attribute where attrelid = p_table and attname = 'updated_at' and not attisdropped)
      and not exists (select from pg_class where oid = p_table and relispartition) then
-    execute format('create trigger touch_updated_at before update on %s for each row execute function touch_updated_at()', p_table);
+    -- A statement that says when needs no call per row.
+    execute format('create trigger touch_updated_at before update on %s for each row
+      when (new.updated_at is not distinct from old.updated_at) execute function touch_updated_at()', p_table);
   end if;
 end $$;
 

@@ -93,7 +93,7 @@ create table send_attempts (
   primary key (tenant_id, id),
   unique (tenant_id, message_id, generation),
   foreign key (tenant_id, message_id) references outbound_messages (tenant_id, id) on delete cascade
-);
+) with (fillfactor = 60); -- room for the outcome beside what was written before the call
 select protect('send_attempts', 'select, insert, update');
 
 -- Facts. Partitioned by month from the start, since adding that later rewrites the table.

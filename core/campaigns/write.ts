@@ -47,7 +47,7 @@ async function writeStates(ctx: TxContext, changed: readonly Changed[]): Promise
   }));
   await sql`
     update contact_campaigns e
-    set status = r.status, current_node_id = r.node, state = r.state::jsonb, exit_reason = r.reason,
+    set status = r.status, current_node_id = r.node, state = r.state::jsonb, exit_reason = r.reason, updated_at = ${ctx.now},
         started_at = coalesce(e.started_at, ${ctx.now}),
         completed_at = case when r.ended then coalesce(e.completed_at, ${ctx.now}) end
     from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.status)}::text[], ${rows.map((r) => r.node)}::text[],

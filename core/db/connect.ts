@@ -6,6 +6,7 @@ import { Pool as NeonPool, neonConfig } from "@neondatabase/serverless";
 import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
 import pg from "pg";
 import { DomainError } from "../kernel/error.ts";
+import { deferBegin, type Queryable } from "./begin.ts";
 import type { DB } from "./types.gen.ts";
 
 export interface ConnectOptions {
@@ -43,7 +44,10 @@ export function connect({
   pool.on("error", onConnectionLost);
   // The pool listens only while a connection is idle. One that dies between two statements of a transaction would end the
   // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
-  pool.on("connect", (client: { on(event: "error", listener: () => void): unknown }) => client.on("error", () => {}));
+  pool.on("connect", (client: Queryable & { on(event: "error", listener: () => void): unknown }) => {
+    client.on("error", () => {});
+    deferBegin(client);
+  });
   return new Kysely<DB>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
 }
 

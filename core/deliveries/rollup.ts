@@ -145,6 +145,7 @@ export async function writePatches(
         provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
         lease_until = null,
         hold_reason = null,
+        updated_at = ${ctx.now},
         status = case
           when coalesce(m.complained_at, r.complained_at) is not null then 'complained'
           when coalesce(m.bounced_at, r.bounced_at) is not null then 'bounced'

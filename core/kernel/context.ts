@@ -70,10 +70,15 @@ export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promis
   }
 }
 
+/** Ids are written into the statement, which can then travel with its `begin`; anything else stays a parameter. */
+const plain = (value: string) => (/^[\w:.-]{0,200}$/.test(value) ? sql.lit(value) : sql`${value}`);
+
 async function begin(ctx: Context, db: Transaction<DB>, bells: Bell[]): Promise<TxContext> {
   const actor = `${ctx.actor.type}:${ctx.actor.id}`;
   const { rows } = await sql<{ now: Date | null; organization_id: string | null }>`
-    select now, organization_id from begin_tenant(${ctx.tenantId}, ${actor}, ${ctx.correlationId})`.execute(db);
+    select now, organization_id from begin_tenant(${plain(ctx.tenantId)}, ${plain(actor)}, ${plain(ctx.correlationId)})`.execute(
+    db,
+  );
   const [row] = rows;
   if (!row?.now || !row.organization_id) {
     throw new DomainError("not_found", "tenant.not_found", `No tenant ${ctx.tenantId}.`);

@@ -20,10 +20,10 @@ export interface WorkKind {
 }
 
 export const work = {
-  deliveries: { table: "webhook_deliveries", leaseSeconds: 60 },
+  deliveries: { table: "webhook_deliveries", leaseSeconds: 30 },
   // Held from the claim to the locks of its run, which is milliseconds.
   actions: { table: "scheduled_actions", leaseSeconds: 15, staysPending: true },
-  imports: { table: "imports", leaseSeconds: 120 },
+  imports: { table: "imports", leaseSeconds: 30 },
 } as const satisfies Record<string, WorkKind>;
 
 /** Claims without an end after which a row is set aside: whatever takes it up dies. */
@@ -51,9 +51,11 @@ export async function claim(
 ): Promise<Claimed[]> {
   const table = sql.table(kind.table);
   const named = ids && ids.length > 0 ? sql`and id = any(${ids as string[]})` : sql``;
+  // Asked once, not once per row.
+  const now = sql`(select app_now())`;
   const free = kind.staysPending
-    ? sql`status = 'pending' and run_at <= app_now() and (lease_until is null or lease_until <= app_now())`
-    : sql`(status = 'pending' and run_at <= app_now() or status = 'running' and lease_until <= app_now())`;
+    ? sql`status = 'pending' and run_at <= ${now} and (lease_until is null or lease_until <= ${now})`
+    : sql`(status = 'pending' and run_at <= ${now} or status = 'running' and lease_until <= ${now})`;
   const { rows } = await sql<Claimed>`
     with due as materialized (
       select id, attempts, run_at from ${table}
@@ -68,7 +70,7 @@ export async function claim(
     )
     update ${table} w
     set ${kind.staysPending ? sql`` : sql`status = 'running',`} generation = w.generation + 1, attempts = w.attempts + 1,
-        lease_until = app_now() + make_interval(secs => ${kind.leaseSeconds})
+        updated_at = ${now}, lease_until = ${now} + make_interval(secs => ${kind.leaseSeconds})
     from taken where w.tenant_id = ${tenantId} and w.id = taken.id
     returning w.id, w.generation, w.attempts`.execute(db);
   return rows;

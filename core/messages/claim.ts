@@ -205,7 +205,7 @@ async function storeVerdicts(ctx: TxContext, judged: readonly Judged[]): Promise
   );
   await sql`
     update outbound_messages m
-    set status = r.status, hold_reason = r.reason, last_error = r.detail, decision = r.decision::jsonb, run_at = r.run_at,
+    set status = r.status, hold_reason = r.reason, last_error = r.detail, decision = r.decision::jsonb, run_at = r.run_at, updated_at = ${ctx.now},
         failed_at = case when r.status = 'failed' then ${ctx.now}::timestamptz else m.failed_at end
     from unnest(${rows.map((r) => r.id)}::text[], ${rows.map((r) => r.status)}::text[], ${rows.map((r) => r.reason)}::text[],
       ${rows.map((r) => r.detail)}::text[], ${rows.map((r) => r.decision)}::text[], ${rows.map((r) => r.runAt)}::timestamptz[])
@@ -227,7 +227,7 @@ async function storeClaims(
       set status = 'sending', hold_reason = null, last_error = null, generation = r.generation, attempts = r.attempts,
           lease_until = ${ctx.now}::timestamptz + make_interval(secs => ${leaseSeconds}), claim_seq = nextval('compliance_seq'),
           provider = r.provider, channel_config_id = r.account_id, sender_identity_id = r.sender_id, subject = r.subject,
-          variables = r.variables::jsonb, content_sha256 = r.sha256, decision = r.decision::jsonb
+          variables = r.variables::jsonb, content_sha256 = r.sha256, decision = r.decision::jsonb, updated_at = ${ctx.now}
       from unnest(
         ${claimed.map((c) => c.id)}::text[], ${claimed.map((c) => c.generation)}::int[], ${claimed.map((c) => c.attempts)}::int[],
         ${claimed.map((c) => c.account.provider)}::text[], ${claimed.map((c) => c.account.id)}::text[],

@@ -151,7 +151,7 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
           -- Given up on meanwhile (taken for absent, cancelled, aged), and the provider has it after all: it must never leave again.
           when r.status = 'sent' and m.status in ('queued', 'held', 'cancelled', 'suppressed', 'expired', 'accepted_unknown') then 'sent'
           else m.status end,
-        hold_reason = r.hold_reason, last_error = r.error, lease_until = null,
+        hold_reason = r.hold_reason, last_error = r.error, lease_until = null, updated_at = ${ctx.now},
         run_at = ${ctx.now}::timestamptz + make_interval(secs => r.wait),
         -- A call that was deferred or never begun costs no attempt.
         attempts = case when r.outcome in ('deferred', 'abandoned') then m.attempts - 1 else m.attempts end,

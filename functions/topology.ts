@@ -158,6 +158,16 @@ export const schedules = {
     rate: "rate(1 hour)",
     localSeconds: 600,
   },
+  doctor: {
+    file: "doctor",
+    timeoutSeconds: 600,
+    memoryMb: 512,
+    rings: [],
+    blobs: "none",
+    keys: "none",
+    rate: "rate(1 hour)",
+    localSeconds: 300,
+  },
 } as const satisfies Record<string, ScheduleSpec>;
 
 /** AWS advises a visibility timeout of at least six times the consumer's timeout. */

@@ -184,6 +184,21 @@ export function violations(graph: Graph): readonly string[] {
     );
   }
 
+  const alarm = of("aws:cloudwatch/metricAlarm:MetricAlarm").find(
+    ({ inputs }) => inputs["namespace"] === "Outrider" && inputs["metricName"] === "InvariantViolations",
+  );
+  const watched = graph.resources.some(({ type }) => type === "aws:scheduler/schedule:Schedule");
+  if (watched) {
+    const { threshold, comparisonOperator, treatMissingData, alarmActions } = alarm?.inputs ?? {};
+    const wakes = threshold === 0 && comparisonOperator === "GreaterThanThreshold" && treatMissingData === "breaching";
+    check(
+      wakes && list(alarmActions).length > 0,
+      "invariants-alarm",
+      alarm ?? { name: "InvariantViolations" },
+      "a broken invariant, or nobody looking, would wake nobody",
+    );
+  }
+
   for (const key of of("aws:kms/key:Key"))
     check(key.inputs["enableKeyRotation"] === true, "key-rotates", key, "no rotation");
 

@@ -158,6 +158,24 @@ export function stack() {
     });
   }
 
+  // Whoever runs the installation subscribes to this topic: `aws sns subscribe`, or a chat's address.
+  const alarms = new aws.sns.Topic("Alarms", { displayName: "Outrider alarms" });
+  new aws.cloudwatch.MetricAlarm("InvariantAlarm", {
+    alarmDescription:
+      "An invariant is broken, or nobody looked for two hours: the log has event invariant.broken; npx outrider doctor tells all",
+    namespace: "Outrider",
+    metricName: "InvariantViolations",
+    statistic: "Maximum",
+    period: 7_200,
+    evaluationPeriods: 1,
+    threshold: 0,
+    comparisonOperator: "GreaterThanThreshold",
+    // The schedule `doctor` reports zero too, so silence is a fault of its own.
+    treatMissingData: "breaching",
+    alarmActions: [alarms.arn],
+    okActions: [alarms.arn],
+  });
+
   for (const spec of Object.values<HttpSpec>(http)) {
     // The first route makes the function, the others reuse it.
     const [first, ...others] = spec.routes;

@@ -23,7 +23,7 @@ create table tenants (
   unique (id, organization_id)
 );
 -- Not its organization and not its slug: whoever could move a tenant to another organization would read that one's rows.
-select protect('tenants', 'select, update (name, settings, status, suspended_at)', 'id', 'app.tenant_id');
+select protect('tenants', 'select, update (name, settings, status, suspended_at, updated_at)', 'id', 'app.tenant_id');
 
 create table actors (
   tenant_id      text not null references tenants (id) on delete cascade,

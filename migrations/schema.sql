@@ -102,7 +102,7 @@ CREATE INDEX idx_company_name ON company.master USING btree (tenant_id, name);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER record_history AFTER UPDATE ON company.master REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION company.record_history();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON company.master FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON company.master FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 
 table intake.audit_log owner outrider_owner (
@@ -197,7 +197,7 @@ table marketing.campaigns owner outrider_owner (
 CREATE INDEX campaigns_status_idx ON marketing.campaigns USING btree (tenant_id, status);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON marketing.campaigns FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON marketing.campaigns FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table marketing.feedback_reports owner outrider_owner (
@@ -305,7 +305,7 @@ CREATE INDEX idx_people_linkedin_url ON people.master USING btree (tenant_id, li
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER record_history AFTER UPDATE ON people.master REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION people.record_history();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON people.master FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON people.master FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 
 table public.actors owner outrider_owner (
@@ -434,7 +434,7 @@ CREATE INDEX idx_contact_campaigns_plan_gin ON public.campaign_plan_versions USI
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER immutable BEFORE UPDATE ON public.campaign_plan_versions FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_plan_versions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_plan_versions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select to outrider_app;
 
 table public.campaign_simulations owner outrider_owner (
@@ -482,7 +482,7 @@ CREATE INDEX campaign_transitions_campaign_idx ON public.campaign_transitions US
 CREATE INDEX campaign_transitions_enrollment_idx ON public.campaign_transitions USING btree (tenant_id, contact_campaign_id, id);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_transitions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.campaign_transitions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select to outrider_app;
 
 table public.channel_configs owner outrider_owner (
@@ -510,7 +510,7 @@ CREATE INDEX channel_configs_status_idx ON public.channel_configs USING btree (t
 row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.channel_configs FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.channel_configs FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, provider, status) to outrider_sweeper;
 
@@ -540,7 +540,7 @@ CREATE UNIQUE INDEX communication_suppressions_active ON public.communication_su
 CREATE INDEX communication_suppressions_address_idx ON public.communication_suppressions USING btree (tenant_id, channel, address, seq);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.communication_suppressions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.communication_suppressions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.consents owner outrider_owner (
@@ -611,7 +611,7 @@ CREATE INDEX contact_campaigns_status_idx ON public.contact_campaigns USING btre
 CREATE UNIQUE INDEX contact_channel_unique ON public.contact_campaigns USING btree (tenant_id, contact_id, channel) WHERE (superseded_by IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_campaigns FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_campaigns FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.contact_channels owner outrider_owner (
@@ -636,7 +636,7 @@ table public.contact_channels owner outrider_owner (
 CREATE INDEX contact_channels_address_idx ON public.contact_channels USING btree (tenant_id, channel, address);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_channels FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contact_channels FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.contacts owner outrider_owner (
@@ -677,7 +677,7 @@ CREATE INDEX contacts_lead_idx ON public.contacts USING btree (tenant_id, lead_i
 CREATE UNIQUE INDEX contacts_person_unique ON public.contacts USING btree (tenant_id, lead_id, person_id) WHERE (person_id IS NOT NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contacts FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.contacts FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.conversations owner outrider_owner (
@@ -712,7 +712,7 @@ CREATE INDEX conversations_lead_idx ON public.conversations USING btree (tenant_
 CREATE INDEX conversations_status_idx ON public.conversations USING btree (tenant_id, status);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.conversations FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.deployment owner outrider_owner (
@@ -751,6 +751,20 @@ row security enabled and forced;
 policy org_dnc_policy permissive for all to public using ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text))) with check ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text)));
 grant insert, select, update to outrider_app;
 
+table public.doctor_runs owner outrider_owner (
+  tenant_id text not null
+  ran_at timestamp with time zone not null default app_now()
+  checks integer not null
+  skipped text[] not null default '{}'::text[]
+  violations integer not null
+  broken jsonb not null default '[]'::jsonb
+  constraint doctor_runs_pkey PRIMARY KEY (tenant_id, ran_at)
+  constraint doctor_runs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
+);
+row security enabled and forced;
+policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
+grant delete, insert, select to outrider_app;
+
 table public.email_sender_identities owner outrider_owner (
   tenant_id text not null
   id text not null default new_id('esi'::text)
@@ -779,7 +793,7 @@ table public.email_sender_identities owner outrider_owner (
 CREATE UNIQUE INDEX email_sender_identities_default ON public.email_sender_identities USING btree (tenant_id) WHERE is_default;
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_sender_identities FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_sender_identities FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.email_templates owner outrider_owner (
@@ -807,7 +821,7 @@ CREATE INDEX email_templates_created_at_idx ON public.email_templates USING btre
 CREATE UNIQUE INDEX email_templates_current ON public.email_templates USING btree (tenant_id, name) WHERE (superseded_by IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_templates FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.email_templates FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.event_keys owner outrider_owner (
@@ -876,7 +890,7 @@ CREATE INDEX imports_running ON public.imports USING btree (lease_until) WHERE (
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.imports FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.imports FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -922,7 +936,7 @@ CREATE INDEX inbound_messages_enrollment_idx ON public.inbound_messages USING bt
 CREATE INDEX inbound_messages_received_idx ON public.inbound_messages USING btree (tenant_id, received_at DESC);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.inbound_messages FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.inbound_messages FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.lead_assignments owner outrider_owner (
@@ -1000,7 +1014,7 @@ table public.lead_source_costs owner outrider_owner (
 CREATE UNIQUE INDEX lead_source_costs_unique ON public.lead_source_costs USING btree (tenant_id, source, period, COALESCE(user_id, ''::text));
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.lead_source_costs FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.lead_source_costs FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.lead_status_history owner outrider_owner (
@@ -1111,7 +1125,7 @@ policy tenant_isolation_policy permissive for all to public using ((tenant_id = 
 CREATE TRIGGER keep_source BEFORE UPDATE OF source_type, source_id, import_run_id ON public.leads FOR EACH ROW EXECUTE FUNCTION keep_lead_source();
 CREATE TRIGGER record_insert AFTER INSERT ON public.leads REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION record_lead_insert();
 CREATE TRIGGER record_update AFTER UPDATE ON public.leads REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION record_lead_update();
-CREATE TRIGGER trigger_leads_updated_at BEFORE UPDATE ON public.leads FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER trigger_leads_updated_at BEFORE UPDATE ON public.leads FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.message_events owner outrider_owner partition by RANGE (event_at) (
@@ -1144,7 +1158,7 @@ CREATE INDEX idx_message_events_tenant_event_time ON ONLY public.message_events 
 CREATE INDEX message_events_message_idx ON ONLY public.message_events USING btree (tenant_id, message_id, event_at);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.message_events_default owner outrider_owner default partition of message_events (
@@ -1177,7 +1191,7 @@ CREATE INDEX message_events_default_tenant_id_event_at_idx ON public.message_eve
 CREATE INDEX message_events_default_tenant_id_message_id_event_at_idx ON public.message_events_default USING btree (tenant_id, message_id, event_at);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events_default FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events_default FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 
 table public.organizations owner outrider_owner (
   id text not null default new_id('org'::text)
@@ -1189,7 +1203,7 @@ table public.organizations owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((id = NULLIF(current_setting('app.organization_id'::text, true), ''::text))) with check ((id = NULLIF(current_setting('app.organization_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.organizations FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.organizations FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 
 table public.outbound_messages owner outrider_owner with fillfactor=80, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0 (
@@ -1261,7 +1275,7 @@ CREATE INDEX outbound_messages_sending ON public.outbound_messages USING btree (
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.outbound_messages FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.outbound_messages FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -1299,7 +1313,7 @@ CREATE INDEX scheduled_actions_enrollment_idx ON public.scheduled_actions USING 
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.scheduled_actions FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.scheduled_actions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -1322,10 +1336,10 @@ table public.segments owner outrider_owner (
 CREATE UNIQUE INDEX segments_name_unique ON public.segments USING btree (tenant_id, name) WHERE (deleted_at IS NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.segments FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.segments FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
-table public.send_attempts owner outrider_owner (
+table public.send_attempts owner outrider_owner with fillfactor=60 (
   tenant_id text not null
   id text not null default new_id('att'::text)
   message_id text not null
@@ -1374,7 +1388,7 @@ table public.send_rate_limits owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.send_rate_limits FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.send_rate_limits FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.send_rate_windows owner outrider_owner with fillfactor=50 (
@@ -1434,7 +1448,7 @@ table public.system_config owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text))) with check ((organization_id = NULLIF(current_setting('app.organization_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.system_config FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.system_config FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.tasks owner outrider_owner (
@@ -1464,7 +1478,7 @@ table public.tasks owner outrider_owner (
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tasks FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tasks FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 
 table public.tenants owner outrider_owner (
@@ -1488,10 +1502,10 @@ table public.tenants owner outrider_owner (
 row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tenants FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tenants FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
 grant select (id, status) to outrider_sweeper;
-grant update (name, settings, status, suspended_at) to outrider_app;
+grant update (name, settings, status, suspended_at, updated_at) to outrider_app;
 
 table public.tracked_links owner outrider_owner (
   tenant_id text not null
@@ -1556,7 +1570,7 @@ row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER keep_delivery BEFORE UPDATE OF body, body_encoding, body_key, body_sha256, target, headers, received_at ON public.webhook_deliveries FOR EACH ROW EXECUTE FUNCTION keep_delivery();
-CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.webhook_deliveries FOR EACH ROW EXECUTE FUNCTION touch_updated_at();
+CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.webhook_deliveries FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant insert, select, update to outrider_app;
 grant select (tenant_id, id, status, run_at, lease_until) to outrider_sweeper;
 
@@ -2393,7 +2407,9 @@ begin
   -- A partition has its parent's triggers.
   if exists (select from pg_attribute where attrelid = p_table and attname = 'updated_at' and not attisdropped)
      and not exists (select from pg_class where oid = p_table and relispartition) then
-    execute format('create trigger touch_updated_at before update on %s for each row execute function touch_updated_at()', p_table);
+    -- A statement that says when needs no call per row.
+    execute format('create trigger touch_updated_at before update on %s for each row
+      when (new.updated_at is not distinct from old.updated_at) execute function touch_updated_at()', p_table);
   end if;
 end $function$;
 grant execute to public;

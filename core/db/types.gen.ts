@@ -343,6 +343,15 @@ export interface DncList {
   tenant_id: string | null;
 }
 
+export interface DoctorRuns {
+  broken: Generated<Json>;
+  checks: number;
+  ran_at: Generated<Timestamp>;
+  skipped: Generated<string[]>;
+  tenant_id: string;
+  violations: number;
+}
+
 export interface EmailCampaigns {
   created_at: Timestamp | null;
   emails_opened: number | null;
@@ -1144,6 +1153,7 @@ export interface DB {
   conversations: Conversations;
   deployment: Deployment;
   dnc_list: DncList;
+  doctor_runs: DoctorRuns;
   email_campaigns: EmailCampaigns;
   email_sender_identities: EmailSenderIdentities;
   email_sequence_steps: EmailSequenceSteps;

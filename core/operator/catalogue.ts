@@ -17,7 +17,7 @@ export const installationTables = [
 const rootTables = ["public.tenants", "public.organizations"];
 
 /** What the application may delete from: bookkeeping without history. */
-export const deletableTables = ["public.idempotency_keys", "public.send_rate_windows"];
+export const deletableTables = ["public.idempotency_keys", "public.send_rate_windows", "public.doctor_runs"];
 
 /** What only functions and triggers write: the application may read it. */
 export const functionWrittenTables = [

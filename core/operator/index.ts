@@ -1,4 +1,12 @@
-/** Operator: read models for those who run the installation. Invariant: nothing here writes. */
+/** Operator: read models for those who run the installation. Invariant: nothing here writes, but the record that it looked. */
 export { catalogueViolations, requireFences } from "./catalogue.ts";
 export { type Health, health } from "./health.ts";
-export { checkInvariants, checkTenantInvariants, type InvariantResult } from "./invariants.ts";
+export {
+  checkInstallation,
+  checkInvariants,
+  checkTenantInvariants,
+  type Examination,
+  examineTenant,
+  type InvariantResult,
+} from "./invariants.ts";
+export { type DoctorRun, expireRuns, lastRun, recordRun } from "./runs.ts";

@@ -3,7 +3,15 @@ import { type RawBuilder, sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { activate, createCampaign, enroll } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
-import { checkers, checkInvariants, checkTenantInvariants } from "../../../core/operator/invariants.ts";
+import { transact } from "../../../core/kernel/index.ts";
+import { expireRuns, lastRun, recordRun } from "../../../core/operator/index.ts";
+import {
+  checkers,
+  checkInstallation,
+  checkInvariants,
+  checkTenantInvariants,
+  examineTenant,
+} from "../../../core/operator/invariants.ts";
 import { updateTenantSettings } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
@@ -61,6 +69,9 @@ const planted: Readonly<Record<string, (tenant: ReadyTenant) => RawBuilder<unkno
     update contact_campaigns set state = jsonb_set(state, '{sends,ghost}', '{"events": {}}') where tenant_id = ${tenantId}`,
   "I-04": ({ tenantId }) => sql`
     update outbound_messages set run_at = app_now() - interval '16 minutes' where tenant_id = ${tenantId} and status = 'held'`,
+  "I-05": ({ tenantId, emailAccount }) => sql`
+    insert into webhook_deliveries (tenant_id, channel_config_id, provider, target, body, body_bytes, body_sha256, correlation_id)
+    values (${tenantId}, ${emailAccount}, 'sendgrid', '/webhooks', '[]', 2, sha256('/webhooks\\000[1]'::bytea), 'corr_1')`,
   "I-06": ({ tenantId, emailAccount }) => sql`
     insert into message_events (tenant_id, event_at, channel_config_id, provider, provider_event_id, event_type, channel)
     select ${tenantId}, app_now() + make_interval(secs => n), ${emailAccount}, 'sendgrid', 'same', 'unknown', 'email' from generate_series(1, 2) n`,
@@ -75,6 +86,10 @@ const planted: Readonly<Record<string, (tenant: ReadyTenant) => RawBuilder<unkno
     update outbound_messages set suppression_key = 'same@example.com', sent_at = app_now()
     where tenant_id = ${tenantId} and channel = 'email' and sent_at is not null`,
   "I-12": ({ tenantId }) => sql`update consents set revoked_at = granted_at where tenant_id = ${tenantId}`,
+  "I-13": ({ tenantId }) => sql`
+    insert into communication_suppressions (tenant_id, channel, address, reason, source, suppressed_at)
+    select tenant_id, 'email', 'ada@example.com', 'stop', 'test', sent_at - interval '1 minute' from outbound_messages
+    where tenant_id = ${tenantId} and to_address = 'ada@example.com' and sent_at is not null limit 1`,
   "I-17": ({ tenantId }) => sql`update send_attempts set generation = 9 where tenant_id = ${tenantId}`,
   "I-18": ({ tenantId }) => sql`delete from send_attempts where tenant_id = ${tenantId}`,
   "I-19": ({ tenantId }) => sql`
@@ -89,6 +104,46 @@ const planted: Readonly<Record<string, (tenant: ReadyTenant) => RawBuilder<unkno
     insert into communication_suppressions (tenant_id, channel, address, reason, source, released_at)
     values (${tenantId}, 'email', 'x@example.com', 'stop', 'test', app_now())`,
 };
+
+/** Other ways to break the rules that watch more than one thing. */
+const further: readonly [id: string, what: string, plant: (tenant: ReadyTenant) => RawBuilder<unknown>][] = [
+  [
+    "I-21",
+    "a message that is due and does not leave",
+    ({ tenantId }) => sql`
+      update outbound_messages set status = 'queued', run_at = app_now() - interval '2 hours', created_at = app_now() - interval '2 hours'
+      where tenant_id = ${tenantId} and status = 'held'`,
+  ],
+  [
+    "I-23",
+    "an API key in the answer kept for a repeated request",
+    ({ tenantId }) => sql`
+      insert into idempotency_keys (tenant_id, key, request_hash, response_body, expires_at)
+      values (${tenantId}, 'k', '\\x00', to_jsonb('{"apiKey":"or_live_0123456789abcdefghijklmnop"}'::text), app_now() + interval '1 day')`,
+  ],
+  [
+    "I-23",
+    "a password in an archived header",
+    ({ tenantId, emailAccount }) => sql`
+      insert into webhook_deliveries (tenant_id, channel_config_id, provider, target, headers, body, body_bytes, body_sha256, correlation_id)
+      values (${tenantId}, ${emailAccount}, 'sendgrid', '/w', '{"authorization": "Basic x"}', '[]', 2, sha256('/w\\000[]'::bytea), 'corr_1')`,
+  ],
+  [
+    "I-24",
+    "a STOP that left no suppression",
+    ({ tenantId, smsAccount }) => sql`
+      insert into inbound_messages (tenant_id, channel, provider, channel_config_id, provider_message_id, from_address, to_address, body_text,
+        new_text, classification)
+      values (${tenantId}, 'sms', 'twilio', ${smsAccount}, 'SM1', '+12125550199', '+12025550100', 'STOP', 'STOP', 'opt_out')`,
+  ],
+  [
+    "I-24",
+    "the recipient's own no, taken back by somebody else",
+    ({ tenantId }) => sql`
+      insert into communication_suppressions (tenant_id, channel, address, reason, source, suppressed_at, released_at, released_by)
+      values (${tenantId}, 'email', 'y@example.com', 'stop', 'test', app_now(), app_now(), 'user:actor_1')`,
+  ],
+];
 
 describe("the checkers", () => {
   it("find nothing in what the system has written, for one tenant and across all", async () => {
@@ -112,6 +167,68 @@ describe("the checkers", () => {
       await planted[id]?.(tenant).execute(tx);
     });
     expect(await violated(tenant)).toContain(id);
+  });
+
+  it.each(further)("%s bites on %s", async (id, _what, plant) => {
+    const tenant = await lived();
+    await arrange(database, tenant.tenantId, async (tx) => {
+      await sql`set local session_replication_role = replica`.execute(tx);
+      await plant(tenant).execute(tx);
+    });
+    expect(await violated(tenant)).toContain(id);
+  });
+
+  it("look back seven days on a schedule, and at all that is due however old it is", async () => {
+    const tenant = await lived();
+    const plant = (id: string) =>
+      arrange(database, tenant.tenantId, async (tx) => {
+        await sql`set local session_replication_role = replica`.execute(tx);
+        await planted[id]?.(tenant).execute(tx);
+      });
+    const broken = async () =>
+      (await examineTenant(tenant)).results.filter(({ violations }) => violations > 0).map(({ id }) => id);
+    await plant("I-17");
+    expect(await broken()).toEqual(["I-17"]);
+    // Ids of one process never go back in time, so what counts as old is measured from the time on the wall.
+    await setClock(database, new Date(Date.now() + 8 * 86_400_000));
+    expect(await broken()).toEqual(["I-04"]);
+    expect(await violated(tenant)).toContain("I-17");
+  });
+
+  it("that take too long are skipped and named, and the others go on", async () => {
+    const tenant = await lived();
+    const holder = await database.owner.startTransaction().execute();
+    await sql`lock table communication_suppressions in access exclusive mode`.execute(holder);
+    const { results, skipped } = await examineTenant(tenant, 100);
+    await holder.rollback().execute();
+    expect(skipped).toEqual(["I-02", "I-13", "I-24"]);
+    expect(results.map(({ id }) => id)).toEqual(checkers.map(({ id }) => id).filter((id) => !skipped.includes(id)));
+  });
+
+  it("leave a record of each run, which is kept for thirty days", async () => {
+    const tenant = await lived();
+    expect(await lastRun(tenant)).toBeNull();
+    const { results } = await examineTenant(tenant);
+    const found = results.map((one) => (one.id === "I-17" ? { ...one, violations: 2, sample: ["x"] } : one));
+    const run = await recordRun(tenant, { results: found, skipped: ["I-10"] });
+    expect(await lastRun(tenant)).toEqual(run);
+    expect(run).toMatchObject({
+      violations: 2,
+      skipped: ["I-10"],
+      broken: [{ id: "I-17", violations: 2, sample: ["x"] }],
+    });
+    await advance(database, 29 * 86_400);
+    expect(await transact(tenant, expireRuns)).toBe(0);
+    await advance(database, 2 * 86_400);
+    expect(await transact(tenant, expireRuns)).toBe(1);
+    expect(await lastRun(tenant)).toBeNull();
+  });
+
+  it("I-28 bites when this process and PostgreSQL disagree about the time", async () => {
+    const clocks = async (wall: Date) => (await checkInstallation(database.db, wall)).find(({ id }) => id === "I-28");
+    expect(await clocks(new Date())).toMatchObject({ violations: 0 });
+    expect(await clocks(new Date(Date.now() - 31_000))).toMatchObject({ violations: 1 });
+    expect(await clocks(new Date(Date.now() + 31_000))).toMatchObject({ violations: 1 });
   });
 
   it("I-08 bites when rows are seen past row-level security", async () => {

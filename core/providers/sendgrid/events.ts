@@ -83,12 +83,18 @@ const notTheAddress = new Map<string, FailureClass | null>([
   ["technical", null],
 ]);
 
+/** More than fit into the largest body that is taken. A third of a million of empty strings would take seconds to refuse one by one. */
+const maxEvents = 20_000;
+
 /** Reads a whole batch. `receivedAt` bounds timestamps: nothing has happened after it was reported. */
 export function parseEvents(body: Uint8Array, receivedAt: Date): ParsedDelivery {
   const json = parseJson(body);
   if (!json.ok) return { events: [], inbound: [], problems: [{ index: -1, reason: `body: ${json.reason}` }] };
   if (!Array.isArray(json.value)) {
     return { events: [], inbound: [], problems: [{ index: -1, reason: "body: expected an array of events" }] };
+  }
+  if (json.value.length > maxEvents) {
+    return { events: [], inbound: [], problems: [{ index: -1, reason: `body: more than ${maxEvents} events` }] };
   }
   const events: ProviderEvent[] = [];
   const problems: { index: number; reason: string }[] = [];

@@ -221,6 +221,7 @@ describe("a batch", () => {
     ["a polluting key", '[{"__proto__":{"event":"open"}}]', "body: forbidden_key"],
     ["too long", `["${"x".repeat(1_048_576)}"]`, "body: too_large"],
     ["empty", "", "body: syntax"],
+    ["hundreds of thousands of nothings", `[${'"",'.repeat(300_000)}""]`, "body: more than 20000 events"],
   ])("that is %s is one problem", async (_name, body, reason) => {
     expect(await parse(Buffer.from(body))).toEqual({ events: [], inbound: [], problems: [{ index: -1, reason }] });
   });

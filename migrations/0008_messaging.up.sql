@@ -242,13 +242,14 @@ create table send_rate_limits (
 );
 select protect('send_rate_limits', 'select, insert, update');
 
--- How much of a window is used. `key` tells apart what one limit counts separately (each domain of scope domain, *).
+-- How much of a window is taken, and how much is kept for messages that wait for it. `key` tells apart what one limit counts separately (each domain of scope domain, *).
 create table send_rate_windows (
   tenant_id    text not null,
   limit_id     text not null,
   key          text not null,
   window_start timestamptz not null,
-  used         integer not null,
+  used         integer not null check (used >= 0),
+  reserved     integer not null default 0 check (reserved >= 0),
   primary key (tenant_id, limit_id, key, window_start),
   foreign key (tenant_id, limit_id) references send_rate_limits (tenant_id, id) on delete cascade
 ) with (fillfactor = 50);

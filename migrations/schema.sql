@@ -1397,8 +1397,11 @@ table public.send_rate_windows owner outrider_owner with fillfactor=50 (
   key text not null
   window_start timestamp with time zone not null
   used integer not null
+  reserved integer not null default 0
   constraint send_rate_windows_pkey PRIMARY KEY (tenant_id, limit_id, key, window_start)
   constraint send_rate_windows_tenant_id_limit_id_fkey FOREIGN KEY (tenant_id, limit_id) REFERENCES send_rate_limits(tenant_id, id) ON DELETE CASCADE
+  constraint send_rate_windows_reserved_check CHECK ((reserved >= 0))
+  constraint send_rate_windows_used_check CHECK ((used >= 0))
 );
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));

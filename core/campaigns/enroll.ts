@@ -20,7 +20,7 @@ import {
 import * as segments from "../segments/index.ts";
 import { applyEvents } from "./apply.ts";
 import { nodeOf } from "./graph.ts";
-import { startDrafts } from "./lifecycle.ts";
+import { firstActionKey, ringDue } from "./lifecycle.ts";
 import { errors as campaignErrors, getCampaign } from "./manage.ts";
 import type { Plan } from "./plan.ts";
 import type { EngineEvent } from "./state.ts";
@@ -93,6 +93,7 @@ export const enroll = command(Enroll, async (ctx, { campaignId, audience, reenro
     reenroll,
     channel: channelOf(version.plan),
     senderId: senderOf(campaign.settings),
+    starts: campaign.status === "active" ? version.plan.start : null,
   });
   await ctx.db
     .updateTable("marketing.campaigns")
@@ -100,7 +101,6 @@ export const enroll = command(Enroll, async (ctx, { campaignId, audience, reenro
     .where("tenant_id", "=", ctx.tenantId)
     .where("campaign_id", "=", campaignId)
     .execute();
-  if (campaign.status === "active") await startDrafts(ctx, campaignId);
   return { audience: contactIds.length, ...report };
 });
 
@@ -148,10 +148,12 @@ interface Entering {
   readonly reenroll: boolean;
   readonly channel: Channel;
   readonly senderId: string | null;
+  /** The node at which everybody starts at once; null: when the campaign is activated or resumed. */
+  readonly starts: string | null;
 }
 
 async function insertEnrollments(ctx: TxContext, entering: Entering): Promise<Omit<EnrollReport, "audience">> {
-  const { campaignId, version, contactIds, reenroll, channel, senderId } = entering;
+  const { campaignId, version, contactIds, reenroll, channel, senderId, starts } = entering;
   const { rows } = await sql<{ verdict: string; n: number }>`
     with audience as materialized (
       select k.id, k.lead_id, a.n, l.deleted_at is not null or l.status = 'dnc' or k.status <> 'active' as unavailable,
@@ -163,10 +165,11 @@ async function insertEnrollments(ctx: TxContext, entering: Entering): Promise<Om
     ), current as materialized (
       select e.contact_id, e.id, e.campaign_id, e.status in ('draft', 'active', 'paused') as walking
       from contact_campaigns e join audience a on a.id = e.contact_id
-      where e.tenant_id = ${ctx.tenantId} and e.channel = ${channel} and e.superseded_by is null
+      where e.tenant_id = ${ctx.tenantId} and e.channel = ${channel} and e.superseded_by is null and e.contact_id = any(${contactIds as string[]})
     ), before as materialized (
       select e.contact_id, max(e.entry) as entries from contact_campaigns e join audience a on a.id = e.contact_id
-      where e.tenant_id = ${ctx.tenantId} and e.campaign_id = ${campaignId} group by e.contact_id
+      where e.tenant_id = ${ctx.tenantId} and e.campaign_id = ${campaignId} and e.contact_id = any(${contactIds as string[]})
+      group by e.contact_id
     ), judged as materialized (
       select a.*, c.id as current_id, coalesce(b.entries, 0) + 1 as entry, make_id('ccmp', ulid_time(${ctx.now}), a.n) as new_id,
         case when a.unavailable then 'unavailable'
@@ -194,14 +197,27 @@ async function insertEnrollments(ctx: TxContext, entering: Entering): Promise<Om
     })
     .toSorted((a, b) => (a.id < b.id ? -1 : 1));
   if (chosen.length > 0) {
-    await sql`
-      insert into contact_campaigns (tenant_id, id, campaign_id, lead_id, contact_id, channel, status, plan_version_id, plan_hash, sender_identity_id,
-        entry, correlation_id, created_at, updated_at)
-      select ${ctx.tenantId}, r.id, ${campaignId}, r.lead_id, r.contact_id, ${channel}, 'draft', ${version.id}, ${version.hash}, ${senderId}, r.entry,
-        ${ctx.correlationId}, ${ctx.now}, ${ctx.now}
-      from unnest(${chosen.map((r) => r.id)}::text[], ${chosen.map((r) => r.leadId)}::text[], ${chosen.map((r) => r.contactId)}::text[],
-        ${chosen.map((r) => r.entry)}::int[]) as r(id, lead_id, contact_id, entry)
-      order by r.id`.execute(ctx.db);
+    const { rows: actions } = await sql<{ id: string }>`
+      with entered as (
+        insert into contact_campaigns (tenant_id, id, campaign_id, lead_id, contact_id, channel, status, started_at, plan_version_id, plan_hash,
+          sender_identity_id, entry, correlation_id, created_at, updated_at)
+        select ${ctx.tenantId}, r.id, ${campaignId}, r.lead_id, r.contact_id, ${channel}, ${starts === null ? "draft" : "active"},
+          ${starts === null ? null : ctx.now}, ${version.id}, ${version.hash}, ${senderId}, r.entry, ${ctx.correlationId}, ${ctx.now}, ${ctx.now}
+        from unnest(${chosen.map((r) => r.id)}::text[], ${chosen.map((r) => r.leadId)}::text[], ${chosen.map((r) => r.contactId)}::text[],
+          ${chosen.map((r) => r.entry)}::int[]) as r(id, lead_id, contact_id, entry)
+        order by r.id
+        returning id
+      )
+      insert into scheduled_actions (tenant_id, id, campaign_id, contact_campaign_id, action_type, node_id, run_at, idempotency_key,
+        correlation_id, created_at, updated_at)
+      select ${ctx.tenantId}, make_id('sact', ulid_time(${ctx.now}), row_number() over (order by e.id)), ${campaignId}, e.id, 'node', ${starts},
+        ${ctx.now}, e.id || ${starts === null ? "" : firstActionKey("", starts)}, ${ctx.correlationId}, ${ctx.now}, ${ctx.now}
+      from entered e where ${starts !== null}::bool
+      returning id`.execute(ctx.db);
+    ringDue(
+      ctx,
+      actions.map(({ id }) => id),
+    );
     reach("enrollment.entering");
   }
   const unknown = contactIds.length - [...counts.values()].reduce((sum, n) => sum + n, 0);

@@ -4,7 +4,7 @@
  */
 import { sql } from "kysely";
 import * as z from "zod";
-import { type CampaignStatus, command, idOf, reach, type TxContext } from "../kernel/index.ts";
+import { type CampaignStatus, command, giveBackPlaces, idOf, reach, type TxContext } from "../kernel/index.ts";
 import { actionKey } from "./fold.ts";
 import { type Campaign, errors, getCampaign, lock, logCampaign } from "./manage.ts";
 import { planVersions } from "./versions.ts";
@@ -91,9 +91,14 @@ export const stop = command(ById, async (ctx, { id, reason }): Promise<Campaign>
   await sql`
     update scheduled_actions set status = 'cancelled', completed_at = ${ctx.now}
     where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status = 'pending'`.execute(ctx.db);
-  await sql`
+  const { rows } = await sql<{ decision: unknown }>`
     update outbound_messages set status = 'cancelled', hold_reason = 'campaign_not_active', last_error = 'the campaign was stopped'
-    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('queued', 'held')`.execute(ctx.db);
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('queued', 'held')
+    returning case when decision ? 'places' then decision end as decision`.execute(ctx.db);
+  await giveBackPlaces(
+    ctx,
+    rows.map((row) => row.decision),
+  );
   await sql`
     with stopped as (
       update contact_campaigns e
@@ -123,6 +128,9 @@ async function releaseActions(ctx: TxContext, campaignId: string): Promise<void>
   );
 }
 
+export const firstActionKey = (enrollmentId: string, start: string): string =>
+  actionKey(enrollmentId, { action: "node", nodeId: start, watch: null });
+
 /** Gives every enrollment that has not begun its first action. */
 export async function startDrafts(ctx: TxContext, campaignId: string): Promise<void> {
   const { rows: drafts } = await sql<{ id: string; plan_version_id: string }>`
@@ -138,9 +146,7 @@ export async function startDrafts(ctx: TxContext, campaignId: string): Promise<v
     .toSorted((a, b) => (a.id < b.id ? -1 : 1))
     .flatMap(({ id, plan_version_id }) => {
       const start = plans.get(plan_version_id)?.plan.start;
-      return start === undefined
-        ? []
-        : [{ id, start, key: actionKey(id, { action: "node", nodeId: start, watch: null }) }];
+      return start === undefined ? [] : [{ id, start, key: firstActionKey(id, start) }];
     });
   const { rows: scheduled } = await sql<{ id: string }>`
     insert into scheduled_actions (tenant_id, id, campaign_id, contact_campaign_id, action_type, node_id, run_at, idempotency_key, correlation_id,
@@ -161,6 +167,6 @@ export async function startDrafts(ctx: TxContext, campaignId: string): Promise<v
 /** The first of many are rung for at once; the sweep rings for the rest as fast as they can be worked on. */
 const maxRung = 10_000;
 
-function ringDue(ctx: TxContext, ids: readonly string[]): void {
+export function ringDue(ctx: TxContext, ids: readonly string[]): void {
   if (ids.length > 0) ctx.bells.push({ kind: "actions", tenantId: ctx.tenantId, ids: ids.slice(0, maxRung) });
 }

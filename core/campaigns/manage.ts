@@ -17,6 +17,7 @@ import {
   query,
   type TxContext,
 } from "../kernel/index.ts";
+import { getSender } from "../tenancy/index.ts";
 import { type Compiled, compilePlan } from "./compile.ts";
 import { describePlan } from "./describe.ts";
 import { canonicalPlan } from "./hash.ts";
@@ -155,6 +156,9 @@ async function addVersion(
 }
 
 export const createCampaign = command(CreateCampaign, async (ctx, input): Promise<Campaign> => {
+  // Settings have no foreign key: a sender that is not this tenant's is refused here.
+  const { senderIdentityId } = input.settings;
+  if (senderIdentityId !== undefined) await getSender(ctx, { id: senderIdentityId });
   const id = newId("campaign", ctx.now);
   await ctx.db
     .insertInto("marketing.campaigns")

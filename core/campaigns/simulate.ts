@@ -17,6 +17,7 @@ import {
   type TxContext,
   transact,
 } from "../kernel/index.ts";
+import { turnOf } from "../messages/index.ts";
 import { compilePlan } from "./compile.ts";
 import { Audience, audienceOf, channelOf } from "./enroll.ts";
 import { planHash } from "./hash.ts";
@@ -170,11 +171,13 @@ async function enrolled(ctx: TxContext, campaignId: string, startAt: Date): Prom
     from scheduled_actions a where a.tenant_id = ${ctx.tenantId} and a.campaign_id = ${campaignId} and a.status = 'pending'`.execute(
     ctx.db,
   );
-  const { rows: messages } = await sql<Walking["messages"][number] & { walker: string; slot: string | null }>`
+  const { rows: messages } = await sql<
+    Walking["messages"][number] & { walker: string; decision: Parameters<typeof turnOf>[0] }
+  >`
     select m.id, m.contact_campaign_id as walker, m.node_id as "nodeId", m.variant_id as "variantId", m.to_address as address,
       m.suppression_key as "suppressionKey", m.dedupe_key as "dedupeKey", m.generation > 0 as "wasClaimed",
       case when m.hold_reason = 'campaign_not_active' then ${startAt}::timestamptz else m.run_at end as "runAt",
-      m.expires_at as "expiresAt", m.decision ->> 'slot' as slot
+      m.expires_at as "expiresAt", m.decision
     from outbound_messages m
     where m.tenant_id = ${ctx.tenantId} and m.campaign_id = ${campaignId} and m.status in ('queued', 'held') and m.node_id is not null`.execute(
     ctx.db,
@@ -193,10 +196,7 @@ async function enrolled(ctx: TxContext, campaignId: string, startAt: Date): Prom
       isDraft: row.status === "draft",
       state: state.success ? state.data : null,
       actions: actionsOf.get(row.id) ?? [],
-      messages: (messagesOf.get(row.id) ?? []).map((one) => ({
-        ...one,
-        slot: one.slot === null ? null : new Date(one.slot),
-      })),
+      messages: (messagesOf.get(row.id) ?? []).map((one) => ({ ...one, turn: turnOf(one.decision) })),
     };
   });
 }

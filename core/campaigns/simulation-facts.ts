@@ -227,7 +227,7 @@ async function windowsOf(
 ): Promise<SimulationInput["windows"]> {
   if (limits.length === 0) return [];
   const { rows } = await sql<SimulationInput["windows"][number]>`
-    select w.limit_id as "limitId", w.key, w.window_start as "windowStart", w.used
+    select w.limit_id as "limitId", w.key, w.window_start as "windowStart", w.used, w.reserved
     from send_rate_windows w join send_rate_limits l on l.tenant_id = w.tenant_id and l.id = w.limit_id
     where w.tenant_id = ${ctx.tenantId} and w.limit_id = any(${limits.map((limit) => limit.id)})
       and w.window_start > ${startAt}::timestamptz - make_interval(secs => l.window_seconds)`.execute(ctx.db);

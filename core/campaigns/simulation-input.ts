@@ -1,6 +1,6 @@
 /** What goes into a simulation and what comes out of it. All of it is plain data: an input can be kept, and run again to the same end. */
 import type { Channel, GateReason } from "../kernel/index.ts";
-import type { AddressFacts, Candidate, LimitRow, SendSpec } from "../messages/index.ts";
+import type { AddressFacts, Candidate, LimitRow, SendSpec, Turn } from "../messages/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
 import type { Plan } from "./plan.ts";
 import type { EnrollmentState, StateStatus } from "./state.ts";
@@ -35,6 +35,7 @@ export interface SimulationInput {
     readonly key: string;
     readonly windowStart: Date;
     readonly used: number;
+    readonly reserved: number;
   }[];
   /** Dedupe keys of this campaign's messages that were or may still be sent, and their enrollments. */
   readonly owners: ReadonlyMap<string, string>;
@@ -84,7 +85,7 @@ export interface WaitingMessage {
   readonly wasClaimed: boolean;
   readonly runAt: Date;
   readonly expiresAt: Date;
-  readonly slot: Date | null;
+  readonly turn: Turn | null;
 }
 
 export interface SimulatedContact {

@@ -10,8 +10,8 @@ import {
   decide,
   type GateFacts,
   gateFacts,
-  holdsSlot,
-  reserve,
+  giveBack,
+  takeTurn,
   Usage,
 } from "../messages/index.ts";
 import { Drafts, type Made } from "./drafts.ts";
@@ -59,7 +59,7 @@ export class Outbox {
     this.#suppressed = new Map(input.known.suppressions);
     this.#recent = new Map([...input.known.recentSends].map(([key, dates]) => [key, [...dates]]));
     this.#owners = new Map(input.owners);
-    for (const one of input.windows) this.#usage.load(one.limitId, one.key, one.windowStart, one.used);
+    for (const one of input.windows) this.#usage.load(one.limitId, one.key, one.windowStart, one.used, one.reserved);
   }
 
   /** Milliseconds since 1970, or infinity. Never later than the first message that is due. */
@@ -113,7 +113,7 @@ export class Outbox {
       now,
     );
     if (!message) return;
-    message.slot = waiting.slot;
+    message.turn = waiting.turn;
     this.#open(message, waiting.runAt);
   }
 
@@ -130,6 +130,7 @@ export class Outbox {
       if (verdict.kind === "send") this.#sentTo(message).push(now);
       return { message, verdict };
     });
+    for (const { message, verdict } of judged) if (verdict.kind !== "send") this.#giveBack(message, now);
     const accepted: Message[] = [];
     const ended: { readonly message: Message; readonly reason: GateReason }[] = [];
     const notSent: Message[] = [];
@@ -138,7 +139,6 @@ export class Outbox {
         this.end(message, verdict.reason, now);
         ended.push({ message, reason: verdict.reason });
       } else if (verdict.kind === "hold") {
-        message.slot = null;
         this.#hold(message, verdict.reason, verdict.until, verdict.detail, now);
       } else if (this.#place(message, now)) accepted.push(message);
       else notSent.push(message);
@@ -160,6 +160,7 @@ export class Outbox {
   end(message: Message, reason: GateReason, now: Date): void {
     message.entry = null;
     this.#leave(message);
+    this.#giveBack(message, now);
     // What was never sent gives its key up to the next contact with that address.
     if (message.dedupe !== null) this.#owners.delete(message.dedupe);
     this.#sends.push(this.#sendOf(message, now, reason));
@@ -220,7 +221,7 @@ export class Outbox {
         accountId: candidate.channel_config?.id ?? null,
         address,
       }),
-      slot: null,
+      turn: null,
       deliveredAt: null,
       entry: null,
       held: [],
@@ -276,11 +277,10 @@ export class Outbox {
 
   /** @returns whether it may leave now; otherwise it is held until its place */
   #place(message: Message, now: Date): boolean {
-    const { applied, slot: reserved, expiresAt } = message;
-    if (applied.length === 0 || (reserved !== null && holdsSlot(reserved, applied, now))) return true;
-    const slot = reserve(this.#usage, applied, now, expiresAt);
+    const { applied, expiresAt } = message;
+    message.turn = takeTurn(this.#usage, applied, message.turn, now, expiresAt);
+    const slot = message.turn?.slot ?? null;
     if (slot !== null && slot <= now) return true;
-    message.slot = slot;
     this.#hold(
       message,
       "rate_limit",
@@ -289,6 +289,12 @@ export class Outbox {
       now,
     );
     return false;
+  }
+
+  /** What is kept for it goes to others; if it comes again, it comes with its seniority. */
+  #giveBack(message: Message, now: Date): void {
+    giveBack(this.#usage, message.turn, now);
+    if (message.turn) message.turn = { ...message.turn, places: [], taken: false };
   }
 
   #hold(message: Message, reason: GateReason, until: Date, detail: string, now: Date): void {

@@ -3,7 +3,7 @@
  * names as its own is good; rescheduling and cancelling leave stale ones behind.
  */
 import type { Channel } from "../kernel/index.ts";
-import type { Applied, GateFacts } from "../messages/index.ts";
+import type { Applied, GateFacts, Turn } from "../messages/index.ts";
 import type { Draft, Made } from "./drafts.ts";
 import type { Heap } from "./heap.ts";
 import type { Held, Walking } from "./simulation-input.ts";
@@ -47,7 +47,8 @@ export interface Message {
   readonly applied: readonly Applied[];
   /** What came of making its text, as long as the lead stays the same. */
   made: { readonly lead: Row; readonly made: Made } | null;
-  slot: Date | null;
+  /** Its turn under the rate limits. */
+  turn: Turn | null;
   deliveredAt: number | null;
   entry: Due<Message> | null;
   readonly held: Held[];

@@ -973,6 +973,7 @@ export interface SendRateLimits {
 export interface SendRateWindows {
   key: string;
   limit_id: string;
+  reserved: Generated<number>;
   tenant_id: string;
   used: number;
   window_start: Timestamp;

@@ -8,6 +8,7 @@ export * from "./fault.ts";
 export * from "./id.ts";
 export * from "./json.ts";
 export * from "./page.ts";
+export * from "./places.ts";
 export * from "./seal.ts";
 export * from "./vocabulary.ts";
 export * from "./wake.ts";

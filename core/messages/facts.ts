@@ -8,7 +8,10 @@ import type { Channel, SuppressionReason, TxContext } from "../kernel/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
 import { campaignGates } from "./campaign-lock.ts";
 import type { ContentSource } from "./content.ts";
-import type { GateFacts } from "./gate.ts";
+import type { DecisionFacts, GateFacts } from "./gate.ts";
+
+/** What of a stored decision says whose turn it is. */
+export type StoredTurn = Pick<DecisionFacts, "slot" | "places" | "taken">;
 
 /** One locked row of the outbox with all that surrounds it. */
 export interface Candidate {
@@ -26,7 +29,7 @@ export interface Candidate {
   readonly contact_campaign_id: string | null;
   readonly run_at: Date;
   readonly expires_at: Date;
-  readonly decision: { readonly slot?: string } | null;
+  readonly decision: StoredTurn | null;
   readonly tenant_name: string;
   readonly tenant_status: "active" | "suspended";
   readonly tenant_settings: TenantSettings;

@@ -16,6 +16,7 @@ import {
   type ZoneEvidence,
 } from "../compliance/index.ts";
 import type { Channel, GateReason, MessageStatus, SuppressionReason } from "../kernel/index.ts";
+import type { Place } from "./rate.ts";
 
 /** How long a hold without a known end waits before it is looked at again. */
 export const recheckSeconds = 900;
@@ -79,7 +80,12 @@ export interface DecisionFacts {
   readonly ruleset: string;
   readonly zones: readonly string[];
   readonly rule?: string;
+  /** When the message's turn under the rate limits comes, or came. */
   readonly slot?: string;
+  /** What is kept for it there; absent when its turn has passed. */
+  readonly places?: readonly Place[];
+  /** Are those places its own already, or kept for it? */
+  readonly taken?: boolean;
 }
 
 type Answer =

@@ -28,12 +28,12 @@ export {
   recheckSeconds,
   type Verdict,
 } from "./gate.ts";
-export { appliedTo, type LimitRow, type RateSubject } from "./limits.ts";
+export { appliedTo, type LimitRow, type RateSubject, turnOf } from "./limits.ts";
 export { type Link, type LinkKind, linkUrl, readLink, signLink, trackedLinkId } from "./links.ts";
 export { expireWindows, makePartitions } from "./maintain.ts";
 export { cancelUnsent, enqueue, type NewMessage, type NotQueued, neverSent } from "./outbox.ts";
 export type { CampaignPort, EnrollmentNews } from "./ports.ts";
-export { type Applied, holdsSlot, type Limit, reserve, Usage } from "./rate.ts";
+export { type Applied, giveBack, type Limit, type Place, type Turn, takeTurn, Usage } from "./rate.ts";
 export { getMessage, listEvents, listMessages } from "./read.ts";
 export { type ReconcileDeps, type ReconcileReport, reconcile } from "./reconcile.ts";
 export { type CallOutcome, type CallResult, storeResults } from "./results.ts";

@@ -4,9 +4,9 @@
  */
 import { sql } from "kysely";
 import { emailDomain, type TxContext } from "../kernel/index.ts";
-import type { Candidate } from "./facts.ts";
+import type { Candidate, StoredTurn } from "./facts.ts";
 import type { Verdict } from "./gate.ts";
-import { type Applied, holdsSlot, type Limit, reserve, Usage } from "./rate.ts";
+import { type Applied, giveBack, type Limit, type Turn, takeTurn, Usage } from "./rate.ts";
 
 interface LimitRow {
   readonly id: string;
@@ -60,20 +60,34 @@ const subjectOf = (row: Candidate): RateSubject => ({
   address: row.to_address,
 });
 
-/** Turns `send` into `hold` for what must wait for a later window. The order of `judged` is the order in which places are given. */
+/** A message's turn as its last decision has it. */
+export const turnOf = (decision: StoredTurn | null): Turn | null =>
+  decision?.slot === undefined
+    ? null
+    : { slot: new Date(decision.slot), places: decision.places ?? [], taken: decision.taken ?? false };
+
+/**
+ * Turns `send` into `hold` for what must wait for a later window. The order of `judged` is the order in which places are given. What
+ * another rule holds or ends gives its place back first; held, it keeps its seniority.
+ */
 export async function allocate<T extends Judged>(ctx: TxContext, judged: readonly T[]): Promise<T[]> {
-  const passing = judged.filter((one) => one.verdict.kind === "send");
-  if (passing.length === 0) return [...judged];
+  const concerned = judged.filter(({ row, verdict }) => verdict.kind === "send" || turnOf(row.decision) !== null);
+  if (concerned.length === 0) return [...judged];
   const { rows: limits } = await sql<LimitRow>`
     select id, scope, scope_id, channel, max_count, window_seconds from send_rate_limits
-    where tenant_id = ${ctx.tenantId} and enabled and channel = any(${[...new Set(passing.map((one) => one.row.channel))]})
+    where tenant_id = ${ctx.tenantId} and enabled and channel = any(${[...new Set(concerned.map((one) => one.row.channel))]})
     order by id for update`.execute(ctx.db);
   if (limits.length === 0) return [...judged];
   const usage = await loadUsage(ctx, limits);
+  for (const { row, verdict } of judged) if (verdict.kind !== "send") giveBack(usage, turnOf(row.decision), ctx.now);
   const result = judged.map((one) => {
-    if (one.verdict.kind !== "send") return one;
-    const verdict = place(ctx, one.row, one.verdict, appliedTo(limits, subjectOf(one.row)), usage);
-    return { ...one, verdict };
+    const { row, verdict } = one;
+    if (verdict.kind === "end") return one;
+    if (verdict.kind === "hold") {
+      const slot = row.decision?.slot;
+      return slot === undefined ? one : { ...one, verdict: { ...verdict, facts: { ...verdict.facts, slot } } };
+    }
+    return { ...one, verdict: place(ctx, row, verdict, appliedTo(limits, subjectOf(row)), usage) };
   });
   await storeUsage(ctx, usage);
   return result;
@@ -86,30 +100,29 @@ function place(
   applied: readonly Applied[],
   usage: Usage,
 ): Verdict {
-  const reserved = row.decision?.slot === undefined ? null : new Date(row.decision.slot);
-  if (applied.length === 0 || (reserved !== null && holdsSlot(reserved, applied, ctx.now))) return verdict;
-  const slot = reserve(usage, applied, ctx.now, row.expires_at);
-  if (slot !== null && slot <= ctx.now) return verdict;
-  const detail =
-    slot === null
-      ? "no place is left before the message expires"
-      : `the rate limit has room from ${slot.toISOString()}`;
+  const turn = takeTurn(usage, applied, turnOf(row.decision), ctx.now, row.expires_at);
+  if (turn !== null && turn.slot <= ctx.now) return verdict;
+  if (turn === null) {
+    const detail = "no place is left before the message expires";
+    return { kind: "hold", reason: "rate_limit", until: row.expires_at, detail, facts: verdict.facts };
+  }
+  const slot = turn.slot.toISOString();
   return {
     kind: "hold",
     reason: "rate_limit",
-    until: slot ?? row.expires_at,
-    detail,
-    facts: slot === null ? verdict.facts : { ...verdict.facts, slot: slot.toISOString() },
+    until: turn.slot,
+    detail: `the rate limit has room from ${slot}`,
+    facts: { ...verdict.facts, slot, places: turn.places, taken: turn.taken },
   };
 }
 
 async function loadUsage(ctx: TxContext, limits: readonly LimitRow[]): Promise<Usage> {
   const usage = new Usage();
-  const { rows } = await sql<{ limit_id: string; key: string; window_start: Date; used: number }>`
-    select w.limit_id, w.key, w.window_start, w.used from send_rate_windows w join send_rate_limits l on l.tenant_id = w.tenant_id and l.id = w.limit_id
+  const { rows } = await sql<{ limit_id: string; key: string; window_start: Date; used: number; reserved: number }>`
+    select w.limit_id, w.key, w.window_start, w.used, w.reserved from send_rate_windows w join send_rate_limits l on l.tenant_id = w.tenant_id and l.id = w.limit_id
     where w.tenant_id = ${ctx.tenantId} and w.limit_id = any(${limits.map((limit) => limit.id)})
       and w.window_start > ${ctx.now}::timestamptz - make_interval(secs => l.window_seconds)`.execute(ctx.db);
-  for (const row of rows) usage.load(row.limit_id, row.key, row.window_start, row.used);
+  for (const row of rows) usage.load(row.limit_id, row.key, row.window_start, row.used, row.reserved);
   return usage;
 }
 
@@ -117,9 +130,16 @@ async function storeUsage(ctx: TxContext, usage: Usage): Promise<void> {
   const changes = usage.changes();
   if (changes.length === 0) return;
   await sql`
-    insert into send_rate_windows (tenant_id, limit_id, key, window_start, used)
-    select ${ctx.tenantId}, r.limit_id, r.key, r.window_start, r.used
-    from unnest(${changes.map((c) => c.limitId)}::text[], ${changes.map((c) => c.key)}::text[], ${changes.map((c) => c.windowStart)}::timestamptz[],
-      ${changes.map((c) => c.used)}::int[]) as r(limit_id, key, window_start, used)
-    on conflict (tenant_id, limit_id, key, window_start) do update set used = excluded.used`.execute(ctx.db);
+    with changes as materialized (
+      select * from unnest(${changes.map((c) => c.limitId)}::text[], ${changes.map((c) => c.key)}::text[], ${changes.map((c) => c.windowStart)}::timestamptz[],
+        ${changes.map((c) => c.used)}::int[], ${changes.map((c) => c.reserved)}::int[]) with ordinality as r(limit_id, key, window_start, used, reserved, n)
+    ), made as (
+      -- Differences, because what ends meanwhile gives back without waiting for the limits.
+      update send_rate_windows w set used = greatest(0, w.used + c.used), reserved = greatest(0, w.reserved + c.reserved)
+      from changes c where w.tenant_id = ${ctx.tenantId} and w.limit_id = c.limit_id and w.key = c.key and w.window_start = c.window_start
+      returning c.n
+    )
+    insert into send_rate_windows (tenant_id, limit_id, key, window_start, used, reserved)
+    select ${ctx.tenantId}, c.limit_id, c.key, c.window_start, greatest(0, c.used), greatest(0, c.reserved)
+    from changes c where c.n not in (select n from made) order by c.n`.execute(ctx.db);
 }

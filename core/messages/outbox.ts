@@ -5,7 +5,7 @@
  */
 import { sql } from "kysely";
 import type { Channel, TxContext } from "../kernel/index.ts";
-import { newId, suppressionAddress } from "../kernel/index.ts";
+import { giveBackPlaces, newId, suppressionAddress } from "../kernel/index.ts";
 
 export interface NewMessage {
   readonly enrollmentId: string;
@@ -172,12 +172,13 @@ async function insert(ctx: TxContext, rows: readonly OutboxRow[]): Promise<strin
 /** Cancels what has not been handed to a provider. A message being sent, or sent, is beyond reach. @returns how many */
 export async function cancelUnsent(ctx: TxContext, enrollmentIds: readonly string[], reason: string): Promise<number> {
   if (enrollmentIds.length === 0) return 0;
-  const result = await ctx.db
-    .updateTable("outbound_messages")
-    .set({ status: "cancelled", hold_reason: "enrollment_not_active", last_error: reason, updated_at: ctx.now })
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("contact_campaign_id", "in", enrollmentIds)
-    .where("status", "in", ["queued", "held"])
-    .executeTakeFirst();
-  return Number(result.numUpdatedRows);
+  const { rows } = await sql<{ decision: unknown }>`
+    update outbound_messages set status = 'cancelled', hold_reason = 'enrollment_not_active', last_error = ${reason}, updated_at = ${ctx.now}
+    where tenant_id = ${ctx.tenantId} and contact_campaign_id = any(${enrollmentIds as string[]}) and status in ('queued', 'held')
+    returning case when decision ? 'places' then decision end as decision`.execute(ctx.db);
+  await giveBackPlaces(
+    ctx,
+    rows.map((row) => row.decision),
+  );
+  return rows.length;
 }

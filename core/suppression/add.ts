@@ -9,6 +9,7 @@ import {
   channels,
   command,
   DomainError,
+  giveBackPlaces,
   newId,
   reach,
   type SuppressionReason,
@@ -167,19 +168,23 @@ export async function stopQueued(
       select m.contact_campaign_id from outbound_messages m join ${wanted} on m.channel = t.channel and m.suppression_key = t.address
       where m.tenant_id = ${ctx.tenantId} and m.status in ('queued', 'held'))
     order by id for update`.execute(ctx.db);
-  const stopped = await sql<Stopped>`
+  const { rows: ended } = await sql<Stopped & { decision: unknown }>`
     update outbound_messages m set status = 'suppressed', hold_reason = ${reason}, lease_until = null
     from ${wanted}
     where m.tenant_id = ${ctx.tenantId} and m.channel = t.channel and m.suppression_key = t.address
       and m.status in ('queued', 'held')
-    returning m.id as "messageId", m.contact_campaign_id as "contactCampaignId", m.channel, m.suppression_key as address`.execute(
-    ctx.db,
+    returning m.id as "messageId", m.contact_campaign_id as "contactCampaignId", m.channel, m.suppression_key as address,
+      case when m.decision ? 'places' then m.decision end as decision`.execute(ctx.db);
+  await giveBackPlaces(
+    ctx,
+    ended.map((one) => one.decision),
   );
+  const stopped = ended.map(({ decision: _, ...one }): Stopped => one);
   const inFlight = await sql<Stopped>`
     select m.id as "messageId", m.contact_campaign_id as "contactCampaignId", m.channel, m.suppression_key as address
     from outbound_messages m join ${wanted} on m.channel = t.channel and m.suppression_key = t.address
     where m.tenant_id = ${ctx.tenantId} and m.status = 'sending'`.execute(ctx.db);
-  return { stopped: stopped.rows, inFlight: inFlight.rows };
+  return { stopped, inFlight: inFlight.rows };
 }
 
 /** Every kind of no that an active row stands for: its first reason and those noted later. */

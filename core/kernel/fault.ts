@@ -58,21 +58,22 @@ export const faultPoints = [
 export type FaultPoint = (typeof faultPoints)[number];
 
 interface Armed {
-  readonly point: FaultPoint;
   remaining: number;
   readonly act: () => void;
 }
 
-let armed: Armed | undefined;
+const armed = new Map<FaultPoint, Armed>();
 
-/** At the `nth` time the point is reached, `act` runs: normally the end of the process. */
+/** At the `nth` time the point is reached, `act` runs: normally the end of the process. Several points may be armed. */
 export function armFault(point: FaultPoint, nth: number, act: () => void): void {
-  armed = { point, remaining: nth, act };
+  armed.set(point, { remaining: nth, act });
 }
 
 /** Marks a fault point. Costs a comparison when nothing is armed. */
 export function reach(point: FaultPoint): void {
-  if (armed?.point !== point) return;
-  armed.remaining--;
-  if (armed.remaining === 0) armed.act();
+  if (armed.size === 0) return;
+  const fault = armed.get(point);
+  if (fault === undefined) return;
+  fault.remaining--;
+  if (fault.remaining === 0) fault.act();
 }

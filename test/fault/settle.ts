@@ -1,0 +1,79 @@
+/**
+ * The end of a run: nobody dies any more, and time is moved on until nothing is left to do. Waits of a minute, holds of an hour and the day
+ * after which a doubtful send counts as sent pass in seconds.
+ *
+ * Invariant: the clock only moves when nothing is due at the instant it shows, so nothing is judged before it had its chance.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FaultDatabase } from "./database.ts";
+import type { FaultSimulator } from "./simulator.ts";
+
+export interface SettleOptions {
+  readonly database: FaultDatabase;
+  readonly simulator: FaultSimulator;
+  readonly onStep: (what: string) => void;
+}
+
+const minuteMs = 60_000;
+/** Past every lease: the longest is two minutes. */
+const firstStepMs = 130_000;
+/** Anything later than this is not waited for. */
+const horizonMs = 10 * 86_400_000;
+/** A sweep looks at everything again when a minute has passed; a smaller step might leave what it missed. */
+const leastStepMs = 61_000;
+/** What is still due at one instant after this long goes wrong again and again. */
+const patienceMs = 90_000;
+
+const due = `
+  select (select count(*) from outbound_messages where status in ('queued', 'held', 'ambiguous') and run_at <= app_now())
+       + (select count(*) from outbound_messages where status = 'sending')
+       + (select count(*) from webhook_deliveries where status = 'pending' and run_at <= app_now() or status = 'running')
+       + (select count(*) from scheduled_actions where status = 'pending' and run_at <= app_now())
+       + (select count(*) from imports where status in ('pending', 'running')) as n, app_now() as now`;
+
+const next = `
+  select min(at) as at from (
+    select min(run_at) as at from outbound_messages where status in ('queued', 'held', 'ambiguous')
+    union all select min(lease_until) from outbound_messages where status = 'sending'
+    union all select min(run_at) from scheduled_actions where status = 'pending' and run_at < 'infinity'
+    union all select min(run_at) from webhook_deliveries where status = 'pending'
+    union all select min(lease_until) from webhook_deliveries where status = 'running'
+    union all select min(lease_until) from imports where status = 'running'
+  ) waiting`;
+
+/** Waits until nothing is due at the clock's instant and the simulator has nothing to come. @returns false when patience ran out */
+async function drained({ database, simulator }: SettleOptions): Promise<boolean> {
+  const until = Date.now() + patienceMs;
+  for (let calm = 0; calm < 2; ) {
+    if ((await simulator.pending()) > 0) await simulator.flush();
+    const [row] = await database.query<{ n: string }>(due);
+    calm = row?.n === "0" && (await simulator.pending()) === 0 ? calm + 1 : 0;
+    if (Date.now() > until) return false;
+    await sleep(100);
+  }
+  return true;
+}
+
+export async function settle(options: SettleOptions): Promise<void> {
+  const { database, onStep } = options;
+  const [clock] = await database.query<{ now: Date }>("select app_now() as now");
+  if (!clock) throw new Error("app_now() returned nothing");
+  const began = clock.now.getTime();
+  let now = began;
+  const move = async (to: number) => {
+    now = to;
+    await database.query("select set_app_clock($1)", [new Date(now).toISOString()]);
+  };
+  await move(now + firstStepMs);
+  for (;;) {
+    const patient = await drained(options);
+    const [row] = await database.query<{ at: Date | null }>(next);
+    const at = row?.at?.getTime() ?? null;
+    const passed = `${((now - began) / 3_600_000).toFixed(1)} h on`;
+    onStep(patient ? passed : `${passed}: something stays due`);
+    if (at === null || now > began + horizonMs) return;
+    // The first ten minutes finely, then by the hour: holds are looked at again every quarter.
+    const step = now - began < 10 * minuteMs ? leastStepMs : 60 * minuteMs;
+    await move(Math.max(at + 1_000, now + step));
+  }
+}

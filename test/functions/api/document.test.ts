@@ -1,12 +1,12 @@
 /** The OpenAPI document: it is valid, complete, and true for every id. */
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { beforeAll, describe, expect, test } from "vitest";
-import { idPrefixes } from "../../../core/kernel/id.ts";
 import { apiScopes } from "../../../core/tenancy/index.ts";
 import { methods, pathFields } from "../../../functions/api/endpoint.ts";
 import { endpoints } from "../../../functions/api.ts";
 import { http } from "../../../functions/topology.ts";
-import { arrangeEverything, type Known, smallPlan } from "./everything.ts";
+import { arrangeEverything, type Known } from "./everything.ts";
+import { bodies, exampleOf, resourceOf, withIds } from "./ids.ts";
 import { type Body, type Client, missingId, testApi, withoutId } from "./support.ts";
 
 const api = await testApi();
@@ -79,43 +79,6 @@ describe("the document", () => {
     });
   });
 });
-
-const prefixOf: Readonly<Record<string, keyof typeof idPrefixes>> = {
-  leads: "lead",
-  contacts: "contact",
-  people: "person",
-  companies: "company",
-  segments: "segment",
-  imports: "import",
-  campaigns: "campaign",
-  enrollments: "enrollment",
-  templates: "template",
-  senders: "sender",
-  channels: "channelConfig",
-  "rate-limits": "rateLimit",
-  "api-keys": "apiKey",
-  suppressions: "suppression",
-  conversations: "conversation",
-  deliveries: "delivery",
-  messages: "message",
-  simulations: "simulation",
-  tasks: "task",
-  consents: "consent",
-};
-const resourceOf = (path: string) => path.split("/")[2] ?? "";
-const exampleOf = (path: string, name: string) =>
-  name === "key" ? "nobody.has.this" : missingId(idPrefixes[prefixOf[resourceOf(path)] ?? "lead"]);
-
-/** A body that passes the form of every endpoint with an id, so that only the id is left to refuse. */
-const bodies: Readonly<Record<string, object>> = {
-  "patch /v1/leads/{id}": { status: "hot" },
-  "post /v1/imports/uploads/{uploadId}/complete": { parts: 1, source: "fair" },
-  "post /v1/suppressions/{id}/lift": { note: "asked" },
-  "post /v1/campaigns/{id}/versions": { plan: smallPlan },
-  "post /v1/campaigns/{campaignId}/enroll": { audience: { all: true } },
-};
-
-const withIds = endpoints.filter(({ path }) => pathFields(path).some((name) => name !== "key"));
 
 describe("an id of another tenant", () => {
   let owner: Client;

@@ -4,7 +4,9 @@
  * Invariant: every answer of every test is held against what the OpenAPI document promises for it: its status, its content type and its
  * fields, none missing and none that the document does not know.
  */
+import type { Kysely } from "kysely";
 import { expect } from "vitest";
+import type { DB } from "../../../core/db/types.gen.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../../core/providers/memory/index.ts";
 import { type ApiScope, createApiKey } from "../../../core/tenancy/index.ts";
 import type { Endpoint } from "../../../functions/api/endpoint.ts";
@@ -58,12 +60,12 @@ export interface ClientOptions {
   readonly organization?: string;
 }
 
-/** Call it at the top of a test file. */
-export async function testApi(): Promise<TestApi> {
+/** Call it at the top of a test file. @param prepare what the API's database handle becomes: to watch its statements */
+export async function testApi(prepare: (db: Kysely<DB>) => Kysely<DB> = (db) => db): Promise<TestApi> {
   const database = await testDatabase();
   const lines: Line[] = [];
   const host = createHost({
-    db: database.db,
+    db: prepare(database.db),
     queue: memoryQueue(),
     blobs: memoryBlobs(),
     keys: memoryKeys(),

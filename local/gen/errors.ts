@@ -55,6 +55,9 @@ const definitionOf = (name: string, before: string): string =>
 
 const literalOf = (text: string): string | undefined => text.match(/^"([a-z0-9_.]+)"$/)?.[1];
 
+/** A message that holds `"` is written in the others. */
+const isQuote = (character: string): boolean => character === '"' || character === "'" || character === "`";
+
 /** The arguments of a call whose opening bracket is just before `from`, as text. */
 function argumentsAt(source: string, from: number): string[] {
   const found: string[] = [];
@@ -62,7 +65,7 @@ function argumentsAt(source: string, from: number): string[] {
   let start = from;
   for (let at = from; at < source.length; at++) {
     const character = source[at] ?? "";
-    if (character === '"' || character === "'" || character === "`") {
+    if (isQuote(character)) {
       at = endOfText(source, at);
     } else if ("([{".includes(character)) depth++;
     else if (character === "," && depth === 0) {
@@ -86,7 +89,7 @@ function endOfText(source: string, at: number): number {
       let depth = 1;
       for (next += 2; depth > 0 && next < source.length; next++) {
         const character = source[next] ?? "";
-        if (character === '"' || character === "`") next = endOfText(source, next);
+        if (isQuote(character)) next = endOfText(source, next);
         else if (character === "{") depth++;
         else if (character === "}" && --depth === 0) break;
       }
@@ -99,8 +102,7 @@ function endOfText(source: string, at: number): number {
 function readable(expression: string): string {
   const texts: string[] = [];
   for (let at = 0; at < expression.length; at++) {
-    const character = expression[at];
-    if (character !== '"' && character !== "`") continue;
+    if (!isQuote(expression[at] ?? "")) continue;
     const end = endOfText(expression, at);
     texts.push(expression.slice(at + 1, end));
     at = end;

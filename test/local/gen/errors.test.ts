@@ -28,6 +28,16 @@ test("a refusal is read with its kind, code and words, wherever its lines break"
   ]);
 });
 
+test("a message may quote: what it quotes is a part of it, not the message", () => {
+  const source = `
+    new DomainError("conflict", "sender.none", 'None. Add one, or send "attested": true.');
+    new DomainError("conflict", "sender.odd", \`It is \${odd ? 'very "odd"' : "odd"}: say "even".\`);`;
+  expect(refusalsOf(source, "x.ts").map(({ message }) => message)).toEqual([
+    'None. Add one, or send "attested": true.',
+    expect.stringMatching(/^It is .+: say "even"\.$/),
+  ]);
+});
+
 test("a helper that takes the code is followed to its calls, a name to its definition", () => {
   const source = `
     const refused = (code: string, message: string) => new DomainError("invalid", code, message);

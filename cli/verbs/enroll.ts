@@ -16,7 +16,7 @@ export interface AudienceOptions {
 
 export const audienceOptions = (command: Command): Command =>
   command
-    .option("--all", "every contact")
+    .option("--all", "every active contact, also who answered or bounced before; a suppressed address is never sent to")
     .option("--segment <segment>", "the members of a segment: its id or name")
     .option("--filter <file.json>", "whoever a filter finds")
     .option("--contacts <file>", "contact ids, one a line; - reads stdin")

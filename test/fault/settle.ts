@@ -21,8 +21,10 @@ const firstStepMs = 130_000;
 const horizonMs = 10 * 86_400_000;
 /** A sweep looks at everything again when a minute has passed; a smaller step might leave what it missed. */
 const leastStepMs = 61_000;
-/** What is still due at one instant after this long goes wrong again and again. */
-const patienceMs = 90_000;
+/** When nothing has changed for this long at one instant, a bell went to a queue's dead consumer: the next instant rings again. */
+const patienceMs = 10_000;
+/** What stays due through so many instants goes wrong again and again, and is for the judge. */
+const maxStuck = 30;
 
 const due = `
   select (select count(*) from outbound_messages where status in ('queued', 'held', 'ambiguous') and run_at <= app_now())
@@ -41,14 +43,19 @@ const next = `
     union all select min(lease_until) from imports where status = 'running'
   ) waiting`;
 
-/** Waits until nothing is due at the clock's instant and the simulator has nothing to come. @returns false when patience ran out */
+/** Waits until nothing is due at the clock's instant and the simulator has nothing to come. @returns false when nothing changes any more before */
 async function drained({ database, simulator }: SettleOptions): Promise<boolean> {
-  const until = Date.now() + patienceMs;
+  let before = "";
+  let changedAt = Date.now();
   for (let calm = 0; calm < 2; ) {
     if ((await simulator.pending()) > 0) await simulator.flush();
     const [row] = await database.query<{ n: string }>(due);
-    calm = row?.n === "0" && (await simulator.pending()) === 0 ? calm + 1 : 0;
-    if (Date.now() > until) return false;
+    const pending = await simulator.pending();
+    calm = row?.n === "0" && pending === 0 ? calm + 1 : 0;
+    const now = `${row?.n} ${pending}`;
+    if (now !== before) changedAt = Date.now();
+    before = now;
+    if (Date.now() - changedAt > patienceMs) return false;
     await sleep(100);
   }
   return true;
@@ -65,15 +72,16 @@ export async function settle(options: SettleOptions): Promise<void> {
     await database.query("select set_app_clock($1)", [new Date(now).toISOString()]);
   };
   await move(now + firstStepMs);
-  for (;;) {
-    const patient = await drained(options);
+  for (let stuck = 0; ; ) {
+    const isDone = await drained(options);
+    stuck = isDone ? 0 : stuck + 1;
     const [row] = await database.query<{ at: Date | null }>(next);
     const at = row?.at?.getTime() ?? null;
     const passed = `${((now - began) / 3_600_000).toFixed(1)} h on`;
-    onStep(patient ? passed : `${passed}: something stays due`);
-    if (at === null || now > began + horizonMs) return;
+    onStep(isDone ? passed : `${passed}: something stays due`);
+    if ((isDone && at === null) || stuck > maxStuck || now > began + horizonMs) return;
     // The first ten minutes finely, then by the hour: holds are looked at again every quarter.
-    const step = now - began < 10 * minuteMs ? leastStepMs : 60 * minuteMs;
-    await move(Math.max(at + 1_000, now + step));
+    const step = !isDone || now - began < 10 * minuteMs ? leastStepMs : 60 * minuteMs;
+    await move(Math.max(isDone && at !== null ? at + 1_000 : 0, now + step));
   }
 }

@@ -66,12 +66,20 @@ async function specsOf(
   const templates = await templatesOf(ctx, [
     ...new Set(candidates.flatMap((row) => (row.template_id === null ? [] : [row.template_id]))),
   ]);
+  // Many candidates share a node; what the plan says of it is made once.
+  const made = new Map<string, SendSpec>();
   return new Map(
     candidates.flatMap((row): [string, SendSpec][] => {
+      const name = `${row.plan_version_id} ${row.node_id} ${row.variant_id} ${row.template_id}`;
+      const known = made.get(name);
+      if (known) return [[row.id, known]];
       const version = row.plan_version_id === null ? undefined : plans.get(row.plan_version_id);
       const node = version && nodeOf(version.plan, row.node_id);
       const template = row.template_id === null ? undefined : templates.get(row.template_id);
-      return version && node?.type === "send" ? [[row.id, specOf(version.plan, node, row.variant_id, template)]] : [];
+      if (!version || node?.type !== "send") return [];
+      const spec = specOf(version.plan, node, row.variant_id, template);
+      made.set(name, spec);
+      return [[row.id, spec]];
     }),
   );
 }

@@ -89,9 +89,18 @@ function finished(
   return { ok: true, subject, html, text, headers, links, sha256, variables };
 }
 
+/** By the list of paths, which belongs to a compiled template. */
+const known = new WeakMap<readonly string[], ReadonlySet<string>>();
+
 /** @param paths `contact.first_name`, `items[0]`: the first name of each counts, so that a filter or a loop finds the whole value */
-const rootsOf = (paths: readonly string[]): ReadonlySet<string> =>
-  new Set(paths.map((path) => path.split(/[.[]/, 1)[0] ?? ""));
+function rootsOf(paths: readonly string[]): ReadonlySet<string> {
+  let roots = known.get(paths);
+  if (!roots) {
+    roots = new Set(paths.map((path) => path.split(/[.[]/, 1)[0] ?? ""));
+    known.set(paths, roots);
+  }
+  return roots;
+}
 
 function namedOf(
   paths: readonly string[],

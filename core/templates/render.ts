@@ -51,6 +51,18 @@ const maxCached = 500;
 
 /** Parses and checks; never throws. An unusable template has `ok: false` and says why in `problems`. */
 export function compileTemplate(source: TemplateSource): CompiledTemplate {
+  let known = bySource.get(source);
+  if (!known) {
+    known = compileText(source);
+    bySource.set(source, known);
+  }
+  return known;
+}
+
+/** Many messages of one batch share one source: its text is hashed once. */
+const bySource = new WeakMap<TemplateSource, CompiledTemplate>();
+
+function compileText(source: TemplateSource): CompiledTemplate {
   const hash = createHash("sha256")
     .update(JSON.stringify([source.subject ?? null, source.html ?? null, source.text ?? null]))
     .digest("hex");

@@ -5,6 +5,7 @@ select archive_table('lead_source_costs'), archive_table('segments'), archive_ta
 select archive_table('contacts');
 select archive_table('leads');
 drop function keep_lead_source();
+drop function audit_lead_columns();
 drop function record_lead_update();
 drop function record_lead_insert();
 drop function current_trigger_type();

@@ -144,7 +144,7 @@ CREATE INDEX idx_raw_loads_batch_id ON intake.raw_loads USING btree (tenant_id, 
 CREATE INDEX idx_raw_loads_created_at ON intake.raw_loads USING btree (tenant_id, created_at DESC);
 CREATE INDEX idx_raw_loads_raw_data_email ON intake.raw_loads USING btree (tenant_id, email, created_at) WHERE (email IS NOT NULL);
 CREATE INDEX idx_raw_loads_source ON intake.raw_loads USING btree (tenant_id, source);
-CREATE INDEX idx_raw_loads_status ON intake.raw_loads USING btree (tenant_id, status);
+CREATE INDEX idx_raw_loads_status ON intake.raw_loads USING btree (tenant_id, status) WHERE (status <> 'promoted'::text);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 grant select to outrider_app;
@@ -1108,17 +1108,15 @@ table public.leads owner outrider_owner (
   constraint leads_status_check CHECK ((status = ANY (ARRAY['new'::text, 'contacted'::text, 'qualified'::text, 'nurturing'::text, 'hot'::text, 'cold'::text, 'converted'::text, 'recruited'::text, 'dnc'::text])))
 );
 CREATE INDEX idx_leads_lead_score ON public.leads USING btree (tenant_id, lead_score DESC) WHERE (deleted_at IS NULL);
-CREATE INDEX idx_leads_phone_number ON public.leads USING btree (tenant_id, phone_number);
 CREATE UNIQUE INDEX idx_leads_phone_unique ON public.leads USING btree (tenant_id, phone_number) WHERE (deleted_at IS NULL);
 CREATE INDEX idx_leads_search_name ON public.leads USING gin ((((COALESCE(first_name, ''::text) || ' '::text) || COALESCE(last_name, ''::text))) gin_trgm_ops);
 CREATE INDEX idx_leads_status ON public.leads USING btree (tenant_id, status) WHERE (deleted_at IS NULL);
 CREATE INDEX idx_leads_tags ON public.leads USING gin (tags);
-CREATE INDEX idx_leads_user_id ON public.leads USING btree (tenant_id, user_id) WHERE (deleted_at IS NULL);
+CREATE INDEX idx_leads_user_id ON public.leads USING btree (tenant_id, user_id) WHERE ((user_id IS NOT NULL) AND (deleted_at IS NULL));
 CREATE INDEX leads_email_idx ON public.leads USING btree (tenant_id, email) WHERE (deleted_at IS NULL);
 CREATE INDEX leads_enrichment_idx ON public.leads USING btree (tenant_id, enrichment_status);
 CREATE INDEX leads_person_idx ON public.leads USING btree (tenant_id, person_id) WHERE (deleted_at IS NULL);
 CREATE INDEX leads_sector_idx ON public.leads USING btree (tenant_id, sector_id) WHERE (sector_id IS NOT NULL);
-CREATE INDEX leads_status_idx ON public.leads USING btree (tenant_id, status);
 CREATE INDEX leads_tenant_idx ON public.leads USING btree (tenant_id, created_at DESC);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
@@ -2207,6 +2205,49 @@ end $function$;
 grant execute to public;
 
 -- owner outrider_owner
+CREATE OR REPLACE FUNCTION public.audit_lead_columns()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+declare
+  audited text[] := array(
+    select a.attname from pg_attribute a
+    where a.attrelid = 'leads'::regclass and a.attnum > 0 and not a.attisdropped and a.attname not in
+      ('updated_at', 'name', 'score', 'last_contact_date', 'attempt_count', 'last_attempt_at', 'last_response_at')
+    order by a.attnum);
+begin
+  execute format($sql$
+create or replace function record_lead_update() returns trigger language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp set enable_nestloop = off as $$
+declare
+  at timestamptz := app_now();
+  t text := ulid_time(at);
+  tail text := id_tail();
+  made_by text := current_trigger_type();
+  actor text := nullif(current_setting('app.actor', true), '');
+begin
+  insert into lead_audit_log (tenant_id, id, lead_id, field_name, old_value, new_value, changed_by, changed_at)
+  select n.tenant_id, row_id('lal', t, row_number() over (), tail), n.id, f.name, f.was, f.is_now, actor, at
+  from new_rows n join old_rows o using (tenant_id, id), unnest(
+    %1$L::text[],
+    array[
+      %2$s],
+    array[
+      %3$s]) f(name, was, is_now)
+  where f.was is not null or f.is_now is not null;
+  insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
+  select n.tenant_id, row_id('lsh', t, row_number() over (), tail), n.id, o.status, n.status, made_by, lead_stage_order(n.status), at
+  from new_rows n join old_rows o using (tenant_id, id) where n.status <> o.status;
+  return null;
+end $$
+$sql$, audited,
+    (select string_agg(format('case when o.%1$I is distinct from n.%1$I then to_jsonb(o.%1$I) #>> ''{}'' end', c), E',\n      ' order by i)
+     from unnest(audited) with ordinality u(c, i)),
+    (select string_agg(format('case when o.%1$I is distinct from n.%1$I then to_jsonb(n.%1$I) #>> ''{}'' end', c), E',\n      ' order by i)
+     from unnest(audited) with ordinality u(c, i)));
+end $function$;
+
+-- owner outrider_owner
 CREATE OR REPLACE FUNCTION public.begin_tenant(p_tenant text, p_actor text, p_correlation text, OUT now timestamp with time zone, OUT organization_id text)
  RETURNS record
  LANGUAGE plpgsql
@@ -2452,14 +2493,108 @@ declare
   actor text := nullif(current_setting('app.actor', true), '');
 begin
   insert into lead_audit_log (tenant_id, id, lead_id, field_name, old_value, new_value, changed_by, changed_at)
-  -- Materialized: otherwise a whole row becomes jsonb once per field of it.
-  with pairs as materialized (
-    select tenant_id, id, to_jsonb(o) as was, to_jsonb(n) as is_now from new_rows n join old_rows o using (tenant_id, id)
-  )
-  select p.tenant_id, row_id('lal', t, row_number() over (), tail), p.id, f.key, p.was ->> f.key, p.is_now ->> f.key, actor, at
-  from pairs p, lateral jsonb_each(p.is_now) f
-  where f.key not in ('updated_at', 'name', 'score', 'last_contact_date', 'attempt_count', 'last_attempt_at', 'last_response_at')
-    and f.value is distinct from p.was -> f.key;
+  select n.tenant_id, row_id('lal', t, row_number() over (), tail), n.id, f.name, f.was, f.is_now, actor, at
+  from new_rows n join old_rows o using (tenant_id, id), unnest(
+    '{tenant_id,id,organization_id,user_id,sector_id,source_type,source_id,import_run_id,load_id,source,company_id,person_id,company_name,contact_name,first_name,last_name,phone,mobile_phone,phone_number,email,phones,emails,address,city,state,zip,county,country,sic_code,sic_description,employee_count,annual_revenue,website,enrichment_status,last_enriched_at,enrichment_artifact_id,status,campaign_status,priority_score,is_decision_maker,property_owner_likelihood,lead_score,lead_score_factors,raw_data,tags,flags,created_at,deleted_at}'::text[],
+    array[
+      case when o.tenant_id is distinct from n.tenant_id then to_jsonb(o.tenant_id) #>> '{}' end,
+      case when o.id is distinct from n.id then to_jsonb(o.id) #>> '{}' end,
+      case when o.organization_id is distinct from n.organization_id then to_jsonb(o.organization_id) #>> '{}' end,
+      case when o.user_id is distinct from n.user_id then to_jsonb(o.user_id) #>> '{}' end,
+      case when o.sector_id is distinct from n.sector_id then to_jsonb(o.sector_id) #>> '{}' end,
+      case when o.source_type is distinct from n.source_type then to_jsonb(o.source_type) #>> '{}' end,
+      case when o.source_id is distinct from n.source_id then to_jsonb(o.source_id) #>> '{}' end,
+      case when o.import_run_id is distinct from n.import_run_id then to_jsonb(o.import_run_id) #>> '{}' end,
+      case when o.load_id is distinct from n.load_id then to_jsonb(o.load_id) #>> '{}' end,
+      case when o.source is distinct from n.source then to_jsonb(o.source) #>> '{}' end,
+      case when o.company_id is distinct from n.company_id then to_jsonb(o.company_id) #>> '{}' end,
+      case when o.person_id is distinct from n.person_id then to_jsonb(o.person_id) #>> '{}' end,
+      case when o.company_name is distinct from n.company_name then to_jsonb(o.company_name) #>> '{}' end,
+      case when o.contact_name is distinct from n.contact_name then to_jsonb(o.contact_name) #>> '{}' end,
+      case when o.first_name is distinct from n.first_name then to_jsonb(o.first_name) #>> '{}' end,
+      case when o.last_name is distinct from n.last_name then to_jsonb(o.last_name) #>> '{}' end,
+      case when o.phone is distinct from n.phone then to_jsonb(o.phone) #>> '{}' end,
+      case when o.mobile_phone is distinct from n.mobile_phone then to_jsonb(o.mobile_phone) #>> '{}' end,
+      case when o.phone_number is distinct from n.phone_number then to_jsonb(o.phone_number) #>> '{}' end,
+      case when o.email is distinct from n.email then to_jsonb(o.email) #>> '{}' end,
+      case when o.phones is distinct from n.phones then to_jsonb(o.phones) #>> '{}' end,
+      case when o.emails is distinct from n.emails then to_jsonb(o.emails) #>> '{}' end,
+      case when o.address is distinct from n.address then to_jsonb(o.address) #>> '{}' end,
+      case when o.city is distinct from n.city then to_jsonb(o.city) #>> '{}' end,
+      case when o.state is distinct from n.state then to_jsonb(o.state) #>> '{}' end,
+      case when o.zip is distinct from n.zip then to_jsonb(o.zip) #>> '{}' end,
+      case when o.county is distinct from n.county then to_jsonb(o.county) #>> '{}' end,
+      case when o.country is distinct from n.country then to_jsonb(o.country) #>> '{}' end,
+      case when o.sic_code is distinct from n.sic_code then to_jsonb(o.sic_code) #>> '{}' end,
+      case when o.sic_description is distinct from n.sic_description then to_jsonb(o.sic_description) #>> '{}' end,
+      case when o.employee_count is distinct from n.employee_count then to_jsonb(o.employee_count) #>> '{}' end,
+      case when o.annual_revenue is distinct from n.annual_revenue then to_jsonb(o.annual_revenue) #>> '{}' end,
+      case when o.website is distinct from n.website then to_jsonb(o.website) #>> '{}' end,
+      case when o.enrichment_status is distinct from n.enrichment_status then to_jsonb(o.enrichment_status) #>> '{}' end,
+      case when o.last_enriched_at is distinct from n.last_enriched_at then to_jsonb(o.last_enriched_at) #>> '{}' end,
+      case when o.enrichment_artifact_id is distinct from n.enrichment_artifact_id then to_jsonb(o.enrichment_artifact_id) #>> '{}' end,
+      case when o.status is distinct from n.status then to_jsonb(o.status) #>> '{}' end,
+      case when o.campaign_status is distinct from n.campaign_status then to_jsonb(o.campaign_status) #>> '{}' end,
+      case when o.priority_score is distinct from n.priority_score then to_jsonb(o.priority_score) #>> '{}' end,
+      case when o.is_decision_maker is distinct from n.is_decision_maker then to_jsonb(o.is_decision_maker) #>> '{}' end,
+      case when o.property_owner_likelihood is distinct from n.property_owner_likelihood then to_jsonb(o.property_owner_likelihood) #>> '{}' end,
+      case when o.lead_score is distinct from n.lead_score then to_jsonb(o.lead_score) #>> '{}' end,
+      case when o.lead_score_factors is distinct from n.lead_score_factors then to_jsonb(o.lead_score_factors) #>> '{}' end,
+      case when o.raw_data is distinct from n.raw_data then to_jsonb(o.raw_data) #>> '{}' end,
+      case when o.tags is distinct from n.tags then to_jsonb(o.tags) #>> '{}' end,
+      case when o.flags is distinct from n.flags then to_jsonb(o.flags) #>> '{}' end,
+      case when o.created_at is distinct from n.created_at then to_jsonb(o.created_at) #>> '{}' end,
+      case when o.deleted_at is distinct from n.deleted_at then to_jsonb(o.deleted_at) #>> '{}' end],
+    array[
+      case when o.tenant_id is distinct from n.tenant_id then to_jsonb(n.tenant_id) #>> '{}' end,
+      case when o.id is distinct from n.id then to_jsonb(n.id) #>> '{}' end,
+      case when o.organization_id is distinct from n.organization_id then to_jsonb(n.organization_id) #>> '{}' end,
+      case when o.user_id is distinct from n.user_id then to_jsonb(n.user_id) #>> '{}' end,
+      case when o.sector_id is distinct from n.sector_id then to_jsonb(n.sector_id) #>> '{}' end,
+      case when o.source_type is distinct from n.source_type then to_jsonb(n.source_type) #>> '{}' end,
+      case when o.source_id is distinct from n.source_id then to_jsonb(n.source_id) #>> '{}' end,
+      case when o.import_run_id is distinct from n.import_run_id then to_jsonb(n.import_run_id) #>> '{}' end,
+      case when o.load_id is distinct from n.load_id then to_jsonb(n.load_id) #>> '{}' end,
+      case when o.source is distinct from n.source then to_jsonb(n.source) #>> '{}' end,
+      case when o.company_id is distinct from n.company_id then to_jsonb(n.company_id) #>> '{}' end,
+      case when o.person_id is distinct from n.person_id then to_jsonb(n.person_id) #>> '{}' end,
+      case when o.company_name is distinct from n.company_name then to_jsonb(n.company_name) #>> '{}' end,
+      case when o.contact_name is distinct from n.contact_name then to_jsonb(n.contact_name) #>> '{}' end,
+      case when o.first_name is distinct from n.first_name then to_jsonb(n.first_name) #>> '{}' end,
+      case when o.last_name is distinct from n.last_name then to_jsonb(n.last_name) #>> '{}' end,
+      case when o.phone is distinct from n.phone then to_jsonb(n.phone) #>> '{}' end,
+      case when o.mobile_phone is distinct from n.mobile_phone then to_jsonb(n.mobile_phone) #>> '{}' end,
+      case when o.phone_number is distinct from n.phone_number then to_jsonb(n.phone_number) #>> '{}' end,
+      case when o.email is distinct from n.email then to_jsonb(n.email) #>> '{}' end,
+      case when o.phones is distinct from n.phones then to_jsonb(n.phones) #>> '{}' end,
+      case when o.emails is distinct from n.emails then to_jsonb(n.emails) #>> '{}' end,
+      case when o.address is distinct from n.address then to_jsonb(n.address) #>> '{}' end,
+      case when o.city is distinct from n.city then to_jsonb(n.city) #>> '{}' end,
+      case when o.state is distinct from n.state then to_jsonb(n.state) #>> '{}' end,
+      case when o.zip is distinct from n.zip then to_jsonb(n.zip) #>> '{}' end,
+      case when o.county is distinct from n.county then to_jsonb(n.county) #>> '{}' end,
+      case when o.country is distinct from n.country then to_jsonb(n.country) #>> '{}' end,
+      case when o.sic_code is distinct from n.sic_code then to_jsonb(n.sic_code) #>> '{}' end,
+      case when o.sic_description is distinct from n.sic_description then to_jsonb(n.sic_description) #>> '{}' end,
+      case when o.employee_count is distinct from n.employee_count then to_jsonb(n.employee_count) #>> '{}' end,
+      case when o.annual_revenue is distinct from n.annual_revenue then to_jsonb(n.annual_revenue) #>> '{}' end,
+      case when o.website is distinct from n.website then to_jsonb(n.website) #>> '{}' end,
+      case when o.enrichment_status is distinct from n.enrichment_status then to_jsonb(n.enrichment_status) #>> '{}' end,
+      case when o.last_enriched_at is distinct from n.last_enriched_at then to_jsonb(n.last_enriched_at) #>> '{}' end,
+      case when o.enrichment_artifact_id is distinct from n.enrichment_artifact_id then to_jsonb(n.enrichment_artifact_id) #>> '{}' end,
+      case when o.status is distinct from n.status then to_jsonb(n.status) #>> '{}' end,
+      case when o.campaign_status is distinct from n.campaign_status then to_jsonb(n.campaign_status) #>> '{}' end,
+      case when o.priority_score is distinct from n.priority_score then to_jsonb(n.priority_score) #>> '{}' end,
+      case when o.is_decision_maker is distinct from n.is_decision_maker then to_jsonb(n.is_decision_maker) #>> '{}' end,
+      case when o.property_owner_likelihood is distinct from n.property_owner_likelihood then to_jsonb(n.property_owner_likelihood) #>> '{}' end,
+      case when o.lead_score is distinct from n.lead_score then to_jsonb(n.lead_score) #>> '{}' end,
+      case when o.lead_score_factors is distinct from n.lead_score_factors then to_jsonb(n.lead_score_factors) #>> '{}' end,
+      case when o.raw_data is distinct from n.raw_data then to_jsonb(n.raw_data) #>> '{}' end,
+      case when o.tags is distinct from n.tags then to_jsonb(n.tags) #>> '{}' end,
+      case when o.flags is distinct from n.flags then to_jsonb(n.flags) #>> '{}' end,
+      case when o.created_at is distinct from n.created_at then to_jsonb(n.created_at) #>> '{}' end,
+      case when o.deleted_at is distinct from n.deleted_at then to_jsonb(n.deleted_at) #>> '{}' end]) f(name, was, is_now)
+  where f.was is not null or f.is_now is not null;
   insert into lead_status_history (tenant_id, id, lead_id, from_status, to_status, trigger_type, stage_order, changed_at)
   select n.tenant_id, row_id('lsh', t, row_number() over (), tail), n.id, o.status, n.status, made_by, lead_stage_order(n.status), at
   from new_rows n join old_rows o using (tenant_id, id) where n.status <> o.status;

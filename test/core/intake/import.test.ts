@@ -462,6 +462,12 @@ describe("the seeds' own statements", () => {
   });
 });
 
+it("lets no function make PostgreSQL plan the query of a foreign key once per row", async () => {
+  const { rows } = await sql`
+    select proname from pg_proc where array_to_string(proconfig, ',') like '%plan_cache_mode%'`.execute(database.owner);
+  expect(rows).toEqual([]);
+});
+
 describe("two tenants", () => {
   it("cannot see, page through, export or promote each other's rows", async () => {
     const mine = await newTenant(database);

@@ -85,6 +85,34 @@ test("a change of status is in the history with what made it, and every changed 
   expect(rows).toEqual([{ field_name: "city", old_value: null, new_value: "London" }]);
 });
 
+test("the audit log knows every column of a lead but those that are counted or computed", async () => {
+  const { rows } = await sql<{ name: string }>`
+    select a.attname as name from pg_attribute a
+    where a.attrelid = 'leads'::regclass and a.attnum > 0 and not a.attisdropped
+      and not exists (select from pg_proc p where p.proname = 'record_lead_update'
+        and p.prosrc ~ format('case when o.%I is distinct from n.%I then to_jsonb\\(n', a.attname, a.attname))
+    order by 1`.execute(database.owner);
+  expect(rows.map(({ name }) => name)).toEqual(
+    "attempt_count last_attempt_at last_contact_date last_response_at name score updated_at".split(" "),
+  );
+});
+
+test("a value that comes, changes and goes is in the audit log as text, a list and a document as JSON", async () => {
+  const a = await newTenant(database);
+  const { id } = await create(a, { firstName: "Ada", city: "London" });
+  await leads.tagLeads(a, { ids: [id], add: ["vip"] });
+  await leads.updateLead(a, { id, city: null, phone: "+12025550177" });
+  const { rows } = await sql`
+    select field_name, old_value, new_value from lead_audit_log where tenant_id = ${a.tenantId} order by field_name, id`.execute(
+    database.owner,
+  );
+  expect(rows).toEqual([
+    { field_name: "city", old_value: "London", new_value: null },
+    { field_name: "phone_number", old_value: null, new_value: "+12025550177" },
+    { field_name: "tags", old_value: "[]", new_value: '["vip"]' },
+  ]);
+});
+
 test("tags are added and taken away in one go; only what changed is named", async () => {
   const a = await newTenant(database);
   const one = await create(a, { firstName: "One", tags: ["x"] });

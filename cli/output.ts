@@ -134,7 +134,12 @@ export function createOutput(json: boolean): Output {
         return;
       }
       const { code, message, fields, hint, requestId } = failure;
-      const lines = [`${styled("red", code, stderr)}: ${printable(message)}`];
+      // The first refused field is the message, too: said once.
+      const repeats = message === `${fields[0]?.path}: ${fields[0]?.message}`;
+      const head = repeats
+        ? `${fields.length === 1 ? "one field was" : `${fields.length} fields were`} refused.`
+        : message;
+      const lines = [`${styled("red", code, stderr)}: ${printable(head)}`];
       for (const field of fields) {
         const value = field.value === undefined ? "" : ` = ${printable(JSON.stringify(field.value))}`;
         lines.push(`  ${styled("bold", printable(field.path), stderr)}${value}`, `    ${printable(field.message)}`);

@@ -7,7 +7,7 @@
  * does not hold is skipped; the walk goes on with the one after it.
  */
 import * as z from "zod";
-import { pathOf } from "../kernel/index.ts";
+import { inputWords, pathOf, wordsOf } from "../kernel/index.ts";
 import type { Condition } from "./condition.ts";
 import { planHash } from "./hash.ts";
 import { Content, type Plan, type PlanInput, Schedule, settings, Variant } from "./plan.ts";
@@ -110,24 +110,23 @@ type Built = { readonly ok: true; readonly plan: unknown } | { readonly ok: fals
 
 const stepProblems = (error: z.ZodError): Built => ({
   ok: false,
-  problems: error.issues.map((issue) => {
-    const path = pathOf(issue.path);
-    const message =
-      issue.code === "unrecognized_keys" ? `unknown field ${issue.keys.join(", ")}; remove it` : issue.message;
-    return problem({
-      path,
-      field: path || undefined,
-      code: issue.code === "unrecognized_keys" ? "unknown_field" : "invalid",
-      message,
-    });
-  }),
+  problems: error.issues.flatMap((issue) =>
+    wordsOf(issue).map(({ path, message }) =>
+      problem({
+        path: pathOf(path),
+        field: pathOf(path) || undefined,
+        code: issue.code === "unrecognized_keys" ? "unknown_field" : "invalid",
+        message,
+      }),
+    ),
+  ),
 });
 
 const hours = (count: number) => (count === 0 ? null : `PT${count}H`);
 const days = (count: number) => (count === 0 ? null : `P${count}D`);
 
 function fromHours(source: unknown): Built {
-  const parsed = HourSteps.safeParse(source);
+  const parsed = HourSteps.safeParse(source, { error: inputWords });
   if (!parsed.success) return stepProblems(parsed.error);
   const { steps, ...rest } = parsed.data;
   const list = steps.map((step): Step => {
@@ -153,7 +152,7 @@ function fromHours(source: unknown): Built {
 }
 
 function fromDays(source: unknown): Built {
-  const parsed = DaySteps.safeParse(source);
+  const parsed = DaySteps.safeParse(source, { error: inputWords });
   if (!parsed.success) return stepProblems(parsed.error);
   const { steps, ...rest } = parsed.data;
   const ordered = steps.toSorted((a, b) => a.step - b.step);

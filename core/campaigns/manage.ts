@@ -6,6 +6,7 @@ import { sql } from "kysely";
 import * as z from "zod";
 import {
   type CampaignStatus,
+  campaignStatuses,
   campaignTypes,
   command,
   DomainError,
@@ -104,7 +105,7 @@ async function one(ctx: TxContext, id: string): Promise<Campaign> {
 export const getCampaign = query(ById, (ctx, { id }) => one(ctx, id));
 
 export const listCampaigns = query(
-  Page.extend({ status: z.string().max(20).optional() }),
+  Page.extend({ status: z.enum(campaignStatuses).optional() }),
   async (ctx, { limit, cursor, status }) => {
     const after = decodeCursor(cursor);
     let rows = select(ctx)

@@ -3,7 +3,7 @@
  * field and what to change. Total: no input makes it throw, and a hostile one is refused before it costs much.
  */
 import type * as z from "zod";
-import { pathOf } from "../kernel/index.ts";
+import { inputWords, pathOf, wordsOf } from "../kernel/index.ts";
 import { reachable } from "./graph.ts";
 import { maxNodes, Plan, type Transition } from "./plan.ts";
 import { type Problem, planProblems, problem } from "./rules.ts";
@@ -49,9 +49,7 @@ function fromIssue(issue: z.core.$ZodIssue, input: unknown): Problem[] {
     problem({ path: pathOf(path), nodeId, field: pathOf(inNode ? path.slice(2) : path) || undefined, code, message });
 
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) =>
-      report([...issue.path, key], "unknown_field", "is not a field here; remove it or correct its name"),
-    );
+    return wordsOf(issue).map(({ path, message }) => report(path, "unknown_field", message));
   }
   const value = at(input, issue.path);
   if (value === undefined && issue.path.length > 0)
@@ -78,7 +76,7 @@ export function parsePlan(input: unknown): ParsedPlan {
     const message = `${count} nodes; at most ${maxNodes} are allowed, so split the plan into several campaigns`;
     return { ok: false, problems: [problem({ path: "nodes", field: "nodes", code: "too_many_nodes", message })] };
   }
-  const parsed = Plan.safeParse(input);
+  const parsed = Plan.safeParse(input, { error: inputWords });
   if (!parsed.success) return { ok: false, problems: parsed.error.issues.flatMap((issue) => fromIssue(issue, input)) };
   const problems = planProblems(parsed.data);
   return problems.length > 0 ? { ok: false, problems } : { ok: true, plan: normalise(parsed.data) };

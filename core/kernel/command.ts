@@ -5,6 +5,7 @@
 import type * as z from "zod";
 import { type Context, type TxContext, transact } from "./context.ts";
 import { DomainError, type FieldProblem } from "./error.ts";
+import { inputWords, wordsOf } from "./words.ts";
 
 const at = (input: unknown, path: readonly PropertyKey[]): unknown =>
   path.reduce<unknown>((value, key) => (value as Record<PropertyKey, unknown> | undefined | null)?.[key], input);
@@ -18,13 +19,11 @@ export const pathOf = (path: readonly PropertyKey[]): string =>
 
 /** @throws DomainError `input.invalid`, which names every refused field with its value and what would be accepted. */
 export function parseInput<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
-  const result = schema.safeParse(input);
+  const result = schema.safeParse(input, { error: inputWords });
   if (result.success) return result.data;
-  const fields: FieldProblem[] = result.error.issues.map((issue) => ({
-    path: pathOf(issue.path),
-    value: at(input, issue.path),
-    message: issue.message,
-  }));
+  const fields: FieldProblem[] = result.error.issues
+    .flatMap(wordsOf)
+    .map(({ path, message }) => ({ path: pathOf(path), value: at(input, path), message }));
   const [first] = fields;
   const where = first?.path ? `${first.path}: ` : "";
   throw new DomainError("invalid", "input.invalid", `${where}${first?.message ?? "invalid input"}`, {

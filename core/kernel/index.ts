@@ -12,4 +12,5 @@ export * from "./places.ts";
 export * from "./seal.ts";
 export * from "./vocabulary.ts";
 export * from "./wake.ts";
+export * from "./words.ts";
 export * from "./work.ts";

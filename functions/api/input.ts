@@ -4,7 +4,15 @@
  * Invariant: a field that nobody knows is refused by name, never ignored: what a caller spelled wrongly must not look accepted.
  */
 import { createHash } from "node:crypto";
-import { DomainError, defaultJsonLimits, type FieldProblem, parseJson, storableText } from "@outrider/core/kernel";
+import {
+  DomainError,
+  defaultJsonLimits,
+  type FieldProblem,
+  nearest,
+  parseJson,
+  storableText,
+  unknownField,
+} from "@outrider/core/kernel";
 import canonicalize from "canonicalize";
 import type { Context as HttpContext } from "hono";
 import { HTTPException } from "hono/http-exception";
@@ -67,7 +75,11 @@ function queryInput(c: HttpContext, endpoint: Endpoint, inQuery: boolean): Recor
     const allowed = known.length > 0 ? `allowed here: ${known.join(", ")}` : "none are allowed here";
     throw refused(
       "input.unknown_parameter",
-      unknown.map(([name, [value]]) => ({ path: name, value, message: `unknown query parameter; ${allowed}` })),
+      unknown.map(([name, [value]]) => {
+        const meant = nearest(name, known);
+        const advice = meant === undefined ? allowed : `did you mean ${meant}?`;
+        return { path: name, value, message: `unknown query parameter; ${advice}` };
+      }),
     );
   }
   return Object.fromEntries(given.map(([name, values]) => [name, queryValue(name, values, fields[name])]));
@@ -205,8 +217,6 @@ function unknownOfObject(schema: z.ZodObject, value: unknown, at: string): Field
     const path = at === "" ? name : `${at}.${name}`;
     const field = Object.hasOwn(shape, name) ? shape[name] : undefined;
     if (field) return unknownFields(field, item, path);
-    return isOpen
-      ? []
-      : [{ path, value: item, message: `unknown field; known here: ${Object.keys(shape).join(", ")}` }];
+    return isOpen ? [] : [{ path, value: item, message: unknownField(name, Object.keys(shape)) }];
   });
 }

@@ -3,8 +3,10 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { stripVTControlCharacters } from "node:util";
+import { afterAll, expect, test, vi } from "vitest";
 import { cliDocs, docsFile } from "../../cli/docs.ts";
+import { createOutput } from "../../cli/output.ts";
 import { cell } from "../../cli/text.ts";
 import { partsOf } from "../../cli/upload.ts";
 import { freePort } from "../../local/postgres.ts";
@@ -45,6 +47,23 @@ test("what is no pair, no time of day and no duration is refused before a server
   expect(pair).toContain('--map "rest" is no pair');
   expect(hours).toContain("21:00-08:00");
   expect(window).toContain("1h or 7d");
+});
+
+test("a refused field is said once: its name, what it held and what is accepted", () => {
+  const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  const problem = { path: "status", value: "hold", message: "expected one of queued, held" };
+  createOutput(false).failure({
+    exitCode: 1,
+    code: "input.invalid",
+    message: `status: ${problem.message}`,
+    fields: [problem],
+    hint: null,
+    status: 422,
+    requestId: null,
+  });
+  const said = stripVTControlCharacters(write.mock.calls.join(""));
+  write.mockRestore();
+  expect(said).toBe('input.invalid: one field was refused.\n  status = "hold"\n    expected one of queued, held\n');
 });
 
 test("under --json a refusal is one JSON object on stderr, and stdout stays empty", async () => {

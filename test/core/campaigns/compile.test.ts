@@ -107,13 +107,21 @@ test.each([
   [{ steps: [] }, "steps"],
   [{ steps: [{ delayHours: -1 }] }, "steps[0].delayHours"],
   [{ steps: [{ delay_days: 1, step: 1, channel: "fax", template_id: "x" }] }, "steps[0].channel"],
-  [{ steps: [{ subject: "x", txt: "y" }] }, "steps[0]"],
+  [{ steps: [{ subject: "x", txt: "y" }] }, "steps[0].txt"],
   [{ steps: 7 }, "steps"],
   [{ steps: [{ text: "no subject" }] }, "nodes[0].content.subject"],
   [null, ""],
   ["plan", ""],
 ])("a wrong source is a list of problems that says where: %j", (source, path) => {
   expect(compilePlan(source)).toMatchObject({ ok: false, problems: [{ path }] });
+});
+
+test("a misspelt field of a step is answered with the one that was meant", () => {
+  const compiled = compilePlan({ steps: [{ chanel: "email", subject: "a", text: "b" }] });
+  expect(compiled).toMatchObject({
+    ok: false,
+    problems: [{ code: "unknown_field", message: expect.stringContaining("did you mean channel?") }],
+  });
 });
 
 test("the form follows from what the source holds", () => {

@@ -101,7 +101,7 @@ describe("a request", () => {
     expect(refused.status).toBe(422);
     expect(refused.body).toMatchObject({
       code: "input.unknown_parameter",
-      errors: [{ path: "nmae", value: "intro", message: expect.stringContaining("name") }],
+      errors: [{ path: "nmae", value: "intro", message: "unknown query parameter; did you mean name?" }],
     });
     expect((await one.get("/v1/templates?limit=1&limit=2")).status).toBe(422);
     expect((await one.post("/v1/templates?limit=1", template("query"))).status).toBe(422);
@@ -111,6 +111,11 @@ describe("a request", () => {
     const refused = await one.get("/v1/templates?limit=501");
     expect(refused.body).toMatchObject({ code: "input.invalid", errors: [{ path: "limit", value: 501 }] });
     expect((await one.get("/v1/templates?limit=abc")).body.errors).toMatchObject([{ path: "limit", value: "abc" }]);
+    const status = await one.get("/v1/messages?status=hold");
+    expect(status.body.detail).toMatch(/^status: expected one of queued, held, [^"|]+ \(did you mean held\?\)$/);
+    expect(status.body.errors).toMatchObject([{ path: "status", value: "hold" }]);
+    expect((await one.get("/v1/campaigns?status=activ")).body.detail).toContain("did you mean active?");
+    expect((await one.get("/v1/leads?status=nwe")).body.detail).toContain("expected one of new, ");
     expect((await one.get("/v1/templates?cursor=abc")).body).toMatchObject({ code: "page.cursor_invalid" });
     expect((await one.get("/v1/templates?name=%00")).body).toMatchObject({ code: "input.unreadable" });
   });
@@ -163,6 +168,10 @@ describe("a body", () => {
       code: "input.unknown_field",
       errors: [{ path: "entries[0].releasedAt", value: "now" }],
     });
+    const slip = await one.post("/v1/senders", { fromEmail: "a@example.com", fromNmae: "A" });
+    expect(slip.body.errors).toEqual([
+      { path: "fromNmae", value: "A", message: "unknown field; did you mean fromName?" },
+    ]);
   });
 
   test("may not repeat what the path says", async () => {

@@ -67,7 +67,7 @@ const none = { lost: 0, doubled: 0, late: 0 };
 /** How many of the rare points one process is armed with: dying of each in turn would leave no time to work. */
 const rareAtOnce = 2;
 /** Processes that have read their modules and wait for a place. */
-const spareCount = 2;
+const spareCount = 4;
 
 /** So many ends of processes by themselves are a defect of the rig, not a finding. */
 const tooManyCrashes = 20;
@@ -128,7 +128,7 @@ export function startWorkers(options: WorkersOptions): Workers {
 
   /** A process without a task. */
   function breed(): void {
-    const child = spawn(process.execPath, ["--enable-source-maps", options.program], {
+    const child = spawn(process.execPath, [options.program], {
       env: { PATH: process.env["PATH"] },
       stdio: ["ignore", "ignore", stderr, "ipc"],
     });

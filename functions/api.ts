@@ -16,6 +16,7 @@ import { messageEndpoints } from "./api/messages.ts";
 import { sendingEndpoints } from "./api/sending.ts";
 import { checkEndpoints, serve } from "./api/server.ts";
 import { simulationEndpoints } from "./api/simulations.ts";
+import { statusEndpoints } from "./api/status.ts";
 import { suppressionEndpoints } from "./api/suppressions.ts";
 import { templateEndpoints } from "./api/templates.ts";
 import { tenancyEndpoints } from "./api/tenancy.ts";
@@ -34,6 +35,7 @@ export const endpoints: readonly Endpoint[] = [
   ...templateEndpoints,
   ...sendingEndpoints,
   ...tenancyEndpoints,
+  ...statusEndpoints,
 ];
 
 /** Of the API, not of the package: it changes when a client must. */

@@ -1,24 +1,14 @@
 /** `status` and `open`: how the system is, and where it is. */
 import type { Command } from "commander";
 import { type HttpSpec, http } from "../../functions/topology.ts";
-import type { Client, Query, Row } from "../client.ts";
+import type { Row } from "../client.ts";
 import { type GlobalOptions, localAccess, serverOf } from "../config.ts";
 import type { Output } from "../output.ts";
 import { verbOf } from "../verb.ts";
 import { tree } from "./campaigns.ts";
 
-/** Rows that are counted one by one; what is more is more than anybody reads. */
-const mostCounted = 5_000;
-
-/** How many rows of a list there are by each value of a field. */
-async function tally(client: Client, path: string, query: Query, field: string): Promise<Record<string, number>> {
-  const counts: Record<string, number> = {};
-  for await (const row of client.pages(path, query, mostCounted)) {
-    const value = String(row[field] ?? "none");
-    counts[value] = (counts[value] ?? 0) + 1;
-  }
-  return counts;
-}
+/** Of the answer, in the order they are shown. */
+const parts = ["campaigns", "queued", "held", "ambiguous", "queues"] as const;
 
 export function status(program: Command): void {
   program
@@ -28,16 +18,13 @@ export function status(program: Command): void {
       const { out, client: connect } = verbOf(command);
       const client = await connect();
       const health = await client.get("/health");
-      const messages = (status: string, field: string) => tally(client, "/v1/messages", { status }, field);
-      const work = (path: string, status: string) => tally(client, path, { status }, "status");
+      const { contacts, leads, examined, ...counts } = await client.get("/v1/status");
+      const part = (name: string): Row => (counts[name] ?? {}) as Row;
       const report = {
         server: { url: client.url, ...health },
-        campaigns: await tally(client, "/v1/campaigns", {}, "status"),
-        queued: await messages("queued", "channel"),
-        held: await messages("held", "reason"),
-        ambiguous: await messages("ambiguous", "provider"),
-        imports: { ...(await work("/v1/imports", "pending")), ...(await work("/v1/imports", "running")) },
-        deliveries: { ...(await work("/v1/deliveries", "pending")), ...(await work("/v1/deliveries", "failed")) },
+        has: { leads, contacts },
+        ...Object.fromEntries(parts.map((name) => [name, part(name)])),
+        examined: (examined ?? {}) as Row,
       };
       await out.value(report, () => show(out, report));
     });
@@ -47,8 +34,8 @@ const headings: Readonly<Record<string, string>> = {
   queued: "messages that wait, by channel",
   held: "messages held back, by reason",
   ambiguous: "sends without a known end, by provider",
-  imports: "imports that wait or run",
-  deliveries: "deliveries that wait or are quarantined",
+  queues: "work",
+  examined: "last examination",
 };
 
 async function show(out: Output, report: Readonly<Record<string, Row>>): Promise<void> {

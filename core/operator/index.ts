@@ -10,3 +10,4 @@ export {
   type InvariantResult,
 } from "./invariants.ts";
 export { type DoctorRun, expireRuns, lastRun, recordRun } from "./runs.ts";
+export { type Queue, type TenantStatus, tenantStatus } from "./status.ts";

@@ -111,12 +111,62 @@ function bounded(value: unknown, depth = 0): number {
   return inner + ("op" in value ? 1 : 0);
 }
 
+const kinds = {
+  text: keysOf(textFields),
+  number: keysOf(numberFields),
+  time: keysOf(timeFields),
+  any: anyField.options,
+} as const;
+
+/** Which fields an operator takes; tags and channels have no field. */
+const kindOf: Readonly<Record<string, keyof typeof kinds>> = {
+  ...Object.fromEntries(["eq", "neq", "in", "not_in", "contains", "starts_with"].map((op) => [op, "text" as const])),
+  ...Object.fromEntries(["gt", "gte", "lt", "lte", "equals"].map((op) => [op, "number" as const])),
+  ...Object.fromEntries(["before", "after", "within_days"].map((op) => [op, "time" as const])),
+  set: "any",
+  not_set: "any",
+};
+const operators = [...Object.keys(kindOf), "tags_any", "tags_all", "tags_none", "has_channel", "lacks_channel"];
+
+interface Misnamed {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+/** The first few names that nobody knows. The union below would only say that no form of a filter fits. */
+function misnamed(value: unknown, path: readonly (string | number)[] = []): Misnamed[] {
+  if (Array.isArray(value)) return value.flatMap((part, n) => misnamed(part, [...path, n])).slice(0, 10);
+  if (typeof value !== "object" || value === null) return [];
+  const filter = value as Readonly<Record<string, unknown>>;
+  if (!("op" in filter)) {
+    return ["and", "or", "not"].flatMap((word) =>
+      Object.hasOwn(filter, word) ? misnamed(filter[word], [...path, word]) : [],
+    );
+  }
+  const { op, field } = filter;
+  if (typeof op !== "string" || !operators.includes(op)) {
+    return [{ path: [...path, "op"], message: `unknown operator; known here: ${operators.join(", ")}` }];
+  }
+  const kind = Object.hasOwn(kindOf, op) ? kindOf[op] : undefined;
+  if (kind === undefined || (kinds[kind] as readonly unknown[]).includes(field)) return [];
+  const known = `${op} takes ${kinds[kind].join(", ")}`;
+  const isOther = (kinds.any as readonly unknown[]).includes(field);
+  return [
+    { path: [...path, "field"], message: isOther ? `a field of another kind; ${known}` : `unknown field; ${known}` },
+  ];
+}
+
 export const Filter: z.ZodType<Filter, Filter> = z
   .unknown()
   .superRefine((value, context) => {
-    if (bounded(value) <= maxConditions) return;
-    const message = `at most ${maxConditions} conditions, nested at most ${maxFilterDepth} deep`;
-    context.addIssue({ code: "custom", message, continue: false });
+    if (bounded(value) > maxConditions) {
+      const message = `at most ${maxConditions} conditions, nested at most ${maxFilterDepth} deep`;
+      context.addIssue({ code: "custom", message, continue: false });
+      return;
+    }
+    for (const { path, message } of misnamed(value)) {
+      context.addIssue({ code: "custom", path: [...path], message, continue: false });
+    }
   })
   .pipe(FilterShape) as unknown as z.ZodType<Filter, Filter>;
 

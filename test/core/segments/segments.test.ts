@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { sql } from "kysely";
 import { describe, expect, test } from "vitest";
-import { channels, newId, transact } from "../../../core/kernel/index.ts";
+import { channels, type DomainError, newId, transact } from "../../../core/kernel/index.ts";
 import * as leads from "../../../core/leads/index.ts";
 import * as segments from "../../../core/segments/index.ts";
 import { testDatabase } from "../../support/database.ts";
@@ -117,6 +117,39 @@ describe("filters", async () => {
     ["nothing", null],
   ])("refused: %s", async (_, filter) => {
     await expect(segments.count(tenant, { filter: filter as Filter })).rejects.toMatchObject({ kind: "invalid" });
+  });
+
+  test("what nobody knows is refused by its place, with its value and what is known there", async () => {
+    const refusal = (filter: unknown) =>
+      segments.count(tenant, { filter: filter as Filter }).catch((error: DomainError) => error.fields);
+    expect(
+      await refusal({
+        and: [
+          { op: "set", field: "lead.state" },
+          { op: "eq", field: "lead.colour", value: "red" },
+        ],
+      }),
+    ).toEqual([
+      {
+        path: "filter.and[1].field",
+        value: "lead.colour",
+        message: expect.stringMatching(/^unknown field; eq takes lead\.status, .*company\.location$/),
+      },
+    ]);
+    expect(await refusal({ not: { op: "gt", field: "lead.state", value: 1 } })).toEqual([
+      {
+        path: "filter.not.field",
+        value: "lead.state",
+        message: expect.stringMatching(/^a field of another kind; gt takes lead\.score, /),
+      },
+    ]);
+    expect(await refusal({ op: "like", field: "lead.state", value: "x" })).toEqual([
+      { path: "filter.op", value: "like", message: expect.stringMatching(/^unknown operator; known here: eq, neq, /) },
+    ]);
+    expect(await refusal({ op: "set" })).toMatchObject([
+      { path: "filter.field", message: expect.stringContaining("lead.status") },
+    ]);
+    expect(await refusal({ op: "constructor", field: "lead.state" })).toMatchObject([{ path: "filter.op" }]);
   });
 
   test("refused: nesting and size without bound, in no time", async () => {

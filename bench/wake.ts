@@ -26,7 +26,7 @@ import { interleave, median, type Rig, workingHour } from "./rig.ts";
 import { keys, newContacts, newTenant, publicUrl } from "./tenants.ts";
 
 export async function wakeLines(rig: Rig): Promise<void> {
-  const count = rig.quick ? 100 : 200;
+  const count = rig.quick ? 50 : 200;
   const dataDir = mkdtempSync(path.join(os.tmpdir(), "outrider-wake-"));
   const aws = await startAws({ dataDir });
   const redis = await startRedis();

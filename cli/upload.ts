@@ -2,7 +2,7 @@
  * A list of any size through an API that takes 4 MiB at a time: whole where it fits, else in parts of whole rows.
  * Invariant: memory is constant in the size of the list, and every row of it is in exactly one part.
  */
-import type { FileFormat } from "../core/intake/files.ts";
+import type { FileFormat } from "../core/intake/formats.ts";
 
 /** `maxFileBytes` of the API. */
 const maxBytes = 4 * 1024 ** 2;

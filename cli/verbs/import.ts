@@ -6,7 +6,7 @@ import { createReadStream } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Command, Option } from "commander";
-import type { FileFormat } from "../../core/intake/files.ts";
+import type { FileFormat } from "../../core/intake/formats.ts";
 import type { Client, Query, Row } from "../client.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import { refuseToOverwrite, sizeOf, writeChunks } from "../files.ts";

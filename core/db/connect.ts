@@ -4,7 +4,6 @@
  */
 import { Pool as NeonPool, neonConfig } from "@neondatabase/serverless";
 import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
-import pg from "pg";
 import { DomainError } from "../kernel/error.ts";
 import { deferBegin, type Queryable } from "./begin.ts";
 import type { DB } from "./types.gen.ts";
@@ -40,15 +39,19 @@ export function connect({
     query_timeout: 30_000,
     ...(bound ? { verify: requireBound } : {}),
   };
-  const pool = driver === "neon" ? new NeonPool(settings) : new pg.Pool(settings);
-  pool.on("error", onConnectionLost);
-  // The pool listens only while a connection is idle. One that dies between two statements of a transaction would end the
-  // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
-  pool.on("connect", (client: Queryable & { on(event: "error", listener: () => void): unknown }) => {
-    client.on("error", () => {});
-    deferBegin(client);
-  });
-  return new Kysely<DB>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
+  // When the first statement asks for it: a function at Neon never reads node-postgres.
+  const open = async (): Promise<PostgresPool> => {
+    const pool = driver === "neon" ? new NeonPool(settings) : new (await import("pg")).default.Pool(settings);
+    pool.on("error", onConnectionLost);
+    // The pool listens only while a connection is idle. One that dies between two statements of a transaction would end the
+    // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
+    pool.on("connect", (client: Queryable & { on(event: "error", listener: () => void): unknown }) => {
+      client.on("error", () => {});
+      deferBegin(client);
+    });
+    return pool as unknown as PostgresPool;
+  };
+  return new Kysely<DB>({ dialect: new PostgresDialect({ pool: open }) });
 }
 
 /** What both drivers' clients have in common. */

@@ -7,12 +7,10 @@
 import { parse } from "csv-parse/sync";
 import { DomainError, parseJson } from "../kernel/index.ts";
 import { fieldOf } from "./columns.ts";
+import { blockBytes, type FileFormat } from "./formats.ts";
 import type { SourceRow } from "./normalize.ts";
 import { arraySplitter, lineSplitter, type Piece, problems, type Splitter } from "./pieces.ts";
-import { blockBytes, blocksOf, encodingOf, TextReader } from "./text.ts";
-
-export const fileFormats = ["csv", "json", "ndjson"] as const;
-export type FileFormat = (typeof fileFormats)[number];
+import { blocksOf, encodingOf, TextReader } from "./text.ts";
 
 const refused = (code: string, message: string) => new DomainError("invalid", code, message);
 

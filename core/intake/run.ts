@@ -19,7 +19,8 @@ import {
 } from "../kernel/index.ts";
 import type { Blobs, Queue } from "../ports/index.ts";
 import { columnKey } from "./columns.ts";
-import { type FileFormat, readRows } from "./files.ts";
+import { readRows } from "./files.ts";
+import type { FileFormat } from "./formats.ts";
 import { createNormalizer, type IntakeRow } from "./normalize.ts";
 import { ImportOptions } from "./options.ts";
 import { type LoadResult, type TakenIn, takeIn } from "./store.ts";

@@ -4,11 +4,9 @@
  */
 import { isAscii, isUtf8 } from "node:buffer";
 import iconv from "iconv-lite";
+import { blockBytes } from "./formats.ts";
 
 export type Encoding = "utf-8" | "utf-16le" | "utf-16be";
-
-/** Decisions are taken per block; 64 KiB is also what object stores deliver at a time. */
-export const blockBytes = 64 * 1024;
 
 /** Re-cuts a stream into blocks of exactly `blockBytes` (the last may be shorter). */
 export async function* blocksOf(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {

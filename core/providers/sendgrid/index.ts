@@ -4,7 +4,6 @@
  */
 import type { Sender, WebhookAdapter } from "../../ports/sender.ts";
 import { SendgridCredentials } from "./credentials.ts";
-import { parseEvents } from "./events.ts";
 import { isMultipart, verify } from "./verify.ts";
 
 export { SendgridCredentials } from "./credentials.ts";
@@ -20,5 +19,5 @@ export const sendgrid: Sender & WebhookAdapter = {
   parse: (request, receivedAt) =>
     isMultipart(request.headers)
       ? import("./inbound.ts").then(({ parseInbound }) => parseInbound(request, receivedAt))
-      : parseEvents(request.body, receivedAt),
+      : import("./events.ts").then(({ parseEvents }) => parseEvents(request.body, receivedAt)),
 };

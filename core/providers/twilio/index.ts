@@ -1,7 +1,6 @@
 /** Twilio: SMS and WhatsApp out, status callbacks and answers in. One webhook address takes both. */
 import type { Sender, WebhookAdapter } from "../../ports/sender.ts";
 import { TwilioCredentials } from "./credentials.ts";
-import { parse } from "./events.ts";
 import { verify } from "./verify.ts";
 
 export { TwilioCredentials } from "./credentials.ts";
@@ -13,5 +12,6 @@ export const twilio: Sender & WebhookAdapter = {
   // Brings an HTTP client of 0.8 MB, which functions that only receive never load.
   send: async (...call) => (await import("./send.ts")).send(...call),
   verify,
-  parse,
+  // Brings the numbering plans of the world, which the front door of webhooks never asks.
+  parse: async (...call) => (await import("./events.ts")).parse(...call),
 };

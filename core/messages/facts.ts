@@ -251,15 +251,25 @@ export type Addressed = Pick<Candidate, "channel" | "suppression_key" | "to_addr
 export async function addressFacts(ctx: TxContext, candidates: readonly Addressed[]): Promise<AddressFacts> {
   const channels = candidates.map((row) => row.channel);
   const keys = candidates.map((row) => row.suppression_key);
-  const { rows: suppressed } = await sql<{
+  const window = Math.max(86_400, ...candidates.flatMap((row) => capsFor(row).map((cap) => cap.windowSeconds)));
+  // One statement for both: each would be planned and sent by itself.
+  const { rows: found } = await sql<{
     channel: string;
     address: string;
-    reason: SuppressionReason;
-    suppressed_at: Date;
+    /** null: something was sent to it. */
+    reason: SuppressionReason | null;
+    at: Date;
   }>`
-    select s.channel, s.address, s.reason, s.suppressed_at from communication_suppressions s
-    join (select distinct * from unnest(${channels}::text[], ${keys}::text[]) u(channel, address)) u using (channel, address)
-    where s.tenant_id = ${ctx.tenantId} and s.released_at is null`.execute(ctx.db);
+    with u as materialized (select distinct * from unnest(${channels}::text[], ${keys}::text[]) u(channel, address))
+    select s.channel, s.address, s.reason, s.suppressed_at as at from u join communication_suppressions s using (channel, address)
+    where s.tenant_id = ${ctx.tenantId} and s.released_at is null
+    union all
+    select m.channel, m.suppression_key, null, coalesce(m.sent_at, m.updated_at)
+    from u join outbound_messages m on m.channel = u.channel and m.suppression_key = u.address
+    where m.tenant_id = ${ctx.tenantId}
+      and (m.sent_at > ${ctx.now}::timestamptz - make_interval(secs => ${window}) or m.status in ('sending', 'ambiguous'))`.execute(
+    ctx.db,
+  );
   const phones = candidates.filter((row) => row.channel !== "email").map((row) => row.to_address);
   const { rows: listed } =
     phones.length === 0
@@ -277,20 +287,15 @@ export async function addressFacts(ctx: TxContext, candidates: readonly Addresse
     select distinct c.channel, c.address from consents c
     join (select distinct * from unnest(${asking.map((row) => row.channel)}::text[], ${asking.map((row) => row.to_address)}::text[]) u(channel, address)) u using (channel, address)
     where c.tenant_id = ${ctx.tenantId} and c.revoked_at is null and c.granted_at <= ${ctx.now}`.execute(ctx.db);
-  const window = Math.max(86_400, ...candidates.flatMap((row) => capsFor(row).map((cap) => cap.windowSeconds)));
-  const { rows: sends } = await sql<{ channel: string; suppression_key: string; at: Date }>`
-    select m.channel, m.suppression_key, coalesce(m.sent_at, m.updated_at) as at from outbound_messages m
-    join (select distinct * from unnest(${channels}::text[], ${keys}::text[]) u(channel, suppression_key)) u using (channel, suppression_key)
-    where m.tenant_id = ${ctx.tenantId}
-      and (m.sent_at > ${ctx.now}::timestamptz - make_interval(secs => ${window}) or m.status in ('sending', 'ambiguous'))`.execute(
-    ctx.db,
-  );
   const recentSends = new Map<string, Date[]>();
-  for (const row of sends) push(recentSends, addressKey(row.channel, row.suppression_key), row.at);
+  const suppressions = new Map<string, { reason: SuppressionReason; since: Date }>();
+  for (const { channel, address, reason, at } of found) {
+    const key = addressKey(channel, address);
+    if (reason === null) push(recentSends, key, at);
+    else suppressions.set(key, { reason, since: at });
+  }
   return {
-    suppressions: new Map(
-      suppressed.map((row) => [addressKey(row.channel, row.address), { reason: row.reason, since: row.suppressed_at }]),
-    ),
+    suppressions,
     dnc: new Set(listed.map((row) => row.phone_number)),
     consents: new Set(consented.map((row) => addressKey(row.channel, row.address))),
     recentSends,

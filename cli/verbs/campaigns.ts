@@ -63,6 +63,7 @@ export function campaigns(program: Command): void {
       const type = options.type === undefined ? {} : { type: options.type };
       const row = await (await client()).post("/v1/campaigns", { name, plan, ...type, ...settings });
       await out.value(row, () => out.record(row, details));
+      await warn(out, plan);
       out.note(
         `Next: npx outrider simulate ${row["id"]} --all, then enroll ${row["id"]} --all, then campaigns activate ${row["id"]}`,
       );
@@ -106,6 +107,7 @@ export function campaigns(program: Command): void {
         ...(reason === undefined ? {} : { reason }),
       });
       await out.value(row, () => out.record(row, details));
+      await warn(out, plan);
     });
   group
     .command("migrate <campaign>")
@@ -188,15 +190,22 @@ const planName = (plan: PlanSource): string | undefined =>
 async function check(out: Output, file: string): Promise<void> {
   const compiled = await compile(await readJson(file));
   if (compiled.ok) {
-    const { hash, plan } = compiled;
-    await out.value({ ok: true, hash, plan, problems: [] }, async () => {
+    const { hash, plan, warnings } = compiled;
+    await out.value({ ok: true, hash, plan, problems: [], warnings }, async () => {
       await out.line(`${out.good("ok")}  ${plan.nodes.length} nodes, hash ${hash}`);
+      for (const { message } of warnings) await out.line(`${out.bold("warning")}  ${message}`);
     });
     return;
   }
   await out.value({ ok: false, problems: compiled.problems }, () => {});
   if (out.json) process.exitCode = exitCodes.refused;
   else throw planRefused(file, compiled.problems);
+}
+
+/** About a plan that was accepted: what its author may not have meant. */
+async function warn(out: Output, plan: PlanSource): Promise<void> {
+  const compiled = await compile(plan);
+  for (const { message } of compiled.ok ? compiled.warnings : []) out.note(`warning: ${message}`);
 }
 
 type Problems = Extract<Compiled, { ok: false }>["problems"];

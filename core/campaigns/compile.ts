@@ -12,6 +12,7 @@ import type { Condition } from "./condition.ts";
 import { planHash } from "./hash.ts";
 import { Content, type Plan, type PlanInput, Schedule, settings, Variant } from "./plan.ts";
 import { type Problem, problem } from "./rules.ts";
+import { textFindings } from "./texts.ts";
 import { parsePlan } from "./validate.ts";
 import { type SendChannel, sendChannels } from "./vocabulary.ts";
 
@@ -64,7 +65,14 @@ export const authoringForms = ["graph", "hours", "days"] as const;
 export type AuthoringForm = (typeof authoringForms)[number];
 
 export type Compiled =
-  | { readonly ok: true; readonly form: AuthoringForm; readonly plan: Plan; readonly hash: string }
+  | {
+      readonly ok: true;
+      readonly form: AuthoringForm;
+      readonly plan: Plan;
+      readonly hash: string;
+      /** What may be a slip and does not keep the plan from being used. */
+      readonly warnings: readonly Problem[];
+    }
   | { readonly ok: false; readonly problems: Problem[] };
 
 /** Which form a source is written in: `nodes` make a graph; `delay_days` in the first step makes days; anything else with steps is hours. */
@@ -82,7 +90,10 @@ export function compilePlan(source: unknown): Compiled {
     form === "graph" ? { ok: true as const, plan: whole } : form === "hours" ? fromHours(whole) : fromDays(whole);
   if (!graph.ok) return graph;
   const parsed = parsePlan(graph.plan);
-  return parsed.ok ? { ok: true, form, plan: parsed.plan, hash: planHash(parsed.plan) } : parsed;
+  if (!parsed.ok) return parsed;
+  const { problems, warnings } = textFindings(parsed.plan);
+  if (problems.length > 0) return { ok: false, problems: [...problems] };
+  return { ok: true, form, plan: parsed.plan, hash: planHash(parsed.plan), warnings };
 }
 
 /** One step in the terms that both step forms share. */

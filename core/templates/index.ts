@@ -28,3 +28,4 @@ export {
   TemplateInput as EmailTemplateCreateSchema,
   templateChannels,
 } from "./store.ts";
+export { doubtOf } from "./variables.ts";

@@ -1,0 +1,17 @@
+/**
+ * Stands in for `core/providers/http.ts` inside a simulation: the adapters' own reading of answers runs, the network is a model.
+ *
+ * Invariant: it has the same exports as the module it stands in for, and does nothing but ask the model.
+ */
+import type { HttpCall, HttpResult } from "../../core/providers/http.ts";
+
+export const maxResponseBytes = 1_048_576;
+export const closeConnections = async (): Promise<void> => {};
+
+let answer: (request: HttpCall) => Promise<HttpResult> = async () => ({ kind: "not_sent", reason: "no model" });
+export const call = (request: HttpCall): Promise<HttpResult> => answer(request);
+
+/** Who plays the providers from now on. */
+export const connectWire = (model: typeof answer): void => {
+  answer = model;
+};

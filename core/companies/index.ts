@@ -3,7 +3,10 @@
  * change they make leaves history.
  */
 import * as z from "zod";
+import { changesOf } from "../db/history.ts";
 import { DomainError, decodeCursor, idOf, Page, paged, query } from "../kernel/index.ts";
+
+export type { Change } from "../db/history.ts";
 
 export interface Company {
   readonly id: string;
@@ -68,35 +71,8 @@ export const list = query(
   },
 );
 
-/** One change of a golden record: which fields, from what to what, by whom. */
-export interface Change {
-  readonly id: string;
-  readonly fields: unknown;
-  readonly old: unknown;
-  readonly new: unknown;
-  readonly changedBy: string | null;
-  readonly changedAt: Date;
-}
-
 /** Latest change first. @throws DomainError `company.not_found` */
-export const history = query(Page.extend({ id: idOf("company") }), async (ctx, { id, limit, cursor }) => {
-  const before = decodeCursor(cursor);
+export const history = query(Page.extend({ id: idOf("company") }), async (ctx, { id, ...page }) => {
   await get(ctx, { id });
-  const rows: Change[] = await ctx.db
-    .selectFrom("company.history")
-    .select([
-      "history_id as id",
-      "changed_fields as fields",
-      "old_values as old",
-      "new_values as new",
-      "changed_by as changedBy",
-      "changed_at as changedAt",
-    ])
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("company_id", "=", id)
-    .$if(before !== undefined, (qb) => qb.where("history_id", "<", before ?? ""))
-    .orderBy("history_id", "desc")
-    .limit(limit + 1)
-    .execute();
-  return paged(rows, limit);
+  return changesOf(ctx, "company", id, page);
 });

@@ -8,6 +8,7 @@ create table marketing.campaigns (
   status          text not null default 'draft' check (status in ('draft', 'active', 'paused', 'completed', 'stopped')),
   plan_version_id text,
   target_count    integer,
+  -- Seed 002's column. Not maintained: all workers would queue for one row. What was sent is counted in outbound_messages when it is asked for.
   sent_count      integer not null default 0,
   response_count  integer not null default 0,
   -- sender, quiet hours, authoring form: what the author chose beside the plan

@@ -67,7 +67,8 @@ create index idx_outbound_messages_provider_lookup on outbound_messages (provide
 -- Serves STOP (what is queued for this address) and the frequency cap (what was sent to it).
 create index outbound_messages_address_idx on outbound_messages (tenant_id, channel, suppression_key, sent_at);
 create index outbound_messages_enrollment_idx on outbound_messages (tenant_id, contact_campaign_id);
-create index outbound_messages_campaign_idx on outbound_messages (tenant_id, campaign_id, id);
+-- With sent_at, so that what a campaign has sent is counted in the index.
+create index outbound_messages_campaign_idx on outbound_messages (tenant_id, campaign_id, id) include (sent_at);
 -- Seed 000's name: the attempts made to reach a lead are these rows.
 create index attempt_logs_lead_idx on outbound_messages (tenant_id, lead_id);
 select protect('outbound_messages', 'select, insert, update');

@@ -81,7 +81,9 @@ create view messages with (security_invoker = true) as
   from inbound_messages i;
 
 create view email_campaigns with (security_invoker = true) as
-  select c.tenant_id, c.campaign_id as id, c.name, c.status, c.sent_count as emails_sent,
+  select c.tenant_id, c.campaign_id as id, c.name, c.status,
+         (select count(*) from outbound_messages m where m.tenant_id = c.tenant_id and m.campaign_id = c.campaign_id
+            and m.channel = 'email' and m.sent_at is not null)::int as emails_sent,
          (select count(*) from outbound_messages m where m.tenant_id = c.tenant_id and m.campaign_id = c.campaign_id
             and m.channel = 'email' and m.opened_at is not null)::int as emails_opened,
          c.settings -> 'audience' as target_audience, c.settings as metadata, c.created_at, c.updated_at

@@ -1266,7 +1266,7 @@ CREATE INDEX attempt_logs_lead_idx ON public.outbound_messages USING btree (tena
 CREATE INDEX idx_outbound_messages_provider_lookup ON public.outbound_messages USING btree (provider, provider_message_id) WHERE (provider_message_id IS NOT NULL);
 CREATE INDEX outbound_messages_address_idx ON public.outbound_messages USING btree (tenant_id, channel, suppression_key, sent_at);
 CREATE INDEX outbound_messages_ambiguous ON public.outbound_messages USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = 'ambiguous'::text);
-CREATE INDEX outbound_messages_campaign_idx ON public.outbound_messages USING btree (tenant_id, campaign_id, id);
+CREATE INDEX outbound_messages_campaign_idx ON public.outbound_messages USING btree (tenant_id, campaign_id, id) INCLUDE (sent_at);
 CREATE INDEX outbound_messages_enrollment_idx ON public.outbound_messages USING btree (tenant_id, contact_campaign_id);
 CREATE INDEX outbound_messages_ready ON public.outbound_messages USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = ANY (ARRAY['queued'::text, 'held'::text]));
 CREATE INDEX outbound_messages_sending ON public.outbound_messages USING btree (lease_until) INCLUDE (tenant_id, id) WHERE (status = 'sending'::text);
@@ -1724,7 +1724,9 @@ view public.email_campaigns owner outrider_owner with security_invoker=true as
     campaign_id AS id,
     name,
     status,
-    sent_count AS emails_sent,
+    (( SELECT count(*) AS count
+           FROM outbound_messages m
+          WHERE m.tenant_id = c.tenant_id AND m.campaign_id = c.campaign_id AND m.channel = 'email'::text AND m.sent_at IS NOT NULL))::integer AS emails_sent,
     (( SELECT count(*) AS count
            FROM outbound_messages m
           WHERE m.tenant_id = c.tenant_id AND m.campaign_id = c.campaign_id AND m.channel = 'email'::text AND m.opened_at IS NOT NULL))::integer AS emails_opened,

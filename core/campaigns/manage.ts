@@ -65,6 +65,7 @@ export interface Campaign {
   readonly planVersionId: string | null;
   readonly planHash: string | null;
   readonly settings: unknown;
+  /** Messages that a provider accepted: counted now, for the campaigns of the page. */
   readonly sentCount: number;
   readonly responseCount: number;
   readonly createdAt: Date;
@@ -86,12 +87,16 @@ const select = (ctx: TxContext) =>
       "c.plan_version_id as planVersionId",
       "v.plan_hash as planHash",
       "c.settings",
-      "c.sent_count as sentCount",
       "c.response_count as responseCount",
       "c.created_at as createdAt",
       "c.started_at as startedAt",
       "c.ended_at as endedAt",
     ])
+    .select(
+      sql<number>`(select count(m.sent_at)::int from outbound_messages m where m.tenant_id = c.tenant_id and m.campaign_id = c.campaign_id)`.as(
+        "sentCount",
+      ),
+    )
     .where("c.tenant_id", "=", ctx.tenantId);
 
 const ById = z.object({ id: idOf("campaign") });

@@ -42,7 +42,7 @@ export function openCountry(now: Date): Country {
 /** @param tenant 0, 1, 2 … @param n 0, 1, 2 … */
 export function person(country: Country, tenant: number, n: number): Person {
   const digits = String(tenant * 1_000_000 + n).padStart(7, "0");
-  return { email: `p${n}@t${tenant}.fault.example`, phone: `${country.prefix}${digits}` };
+  return { email: `t${tenant}p${n}@fault.example`, phone: `${country.prefix}${digits}` };
 }
 
 /** One piece of a list, as a file. */

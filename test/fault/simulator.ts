@@ -23,6 +23,8 @@ const speed = 2_000;
 export const unwell = (seed: number): SettingsInput => ({
   seed,
   speed,
+  // What falls due within two seconds arrives together, as SendGrid posts it: many events in a request.
+  gridSeconds: 2,
   rates: { reply: 0.03, stop: 0.02, unsubscribe: 0.02, hardBounce: 0.015, asyncBounce: 0.005, open: 0.3, click: 0.05 },
   latencyMs: { min: 1, max: 30 },
   errors: {

@@ -16,7 +16,6 @@ import { Uploaded, uploadedFile } from "./uploads.ts";
 import { getImport, type ImportView, importColumns, importNotFound, viewOf } from "./views.ts";
 
 export { type ColumnTarget, columnTargets, type FieldName, fieldNames } from "./columns.ts";
-export { errors as fileErrors, readRows, type Sniffed, sniff } from "./files.ts";
 export { type FileFormat, fileFormats } from "./formats.ts";
 export { createNormalizer, type IntakeRow, type NormalizeSettings, type SourceRow } from "./normalize.ts";
 export { ImportOptions } from "./options.ts";

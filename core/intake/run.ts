@@ -19,7 +19,6 @@ import {
 } from "../kernel/index.ts";
 import type { Blobs, Queue } from "../ports/index.ts";
 import { columnKey } from "./columns.ts";
-import { readRows } from "./files.ts";
 import type { FileFormat } from "./formats.ts";
 import { createNormalizer, type IntakeRow } from "./normalize.ts";
 import { ImportOptions } from "./options.ts";
@@ -205,6 +204,7 @@ async function* chunksOf(
     ),
   );
   let bytesRead = 0;
+  const { readRows } = await import("./files.ts");
   const blocks = readRows(blobs.stream(objectPath), {
     format,
     skip: rowsRead,

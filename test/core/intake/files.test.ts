@@ -5,7 +5,8 @@ import { parse } from "csv-parse/sync";
 import fc from "fast-check";
 import iconv from "iconv-lite";
 import { describe, expect, it } from "vitest";
-import { csvLine, type FileFormat, readRows, type SourceRow } from "../../../core/intake/index.ts";
+import { readRows } from "../../../core/intake/files.ts";
+import { csvLine, type FileFormat, type SourceRow } from "../../../core/intake/index.ts";
 import { people, stream } from "./bytes.ts";
 
 async function rowsOf(

@@ -44,10 +44,12 @@ export function explain(program: Command): void {
     });
 }
 
-/** The sentences first; the facts behind them after. */
+/** The sentences first, then what to do; the facts behind them after. */
 async function show(out: Output, answer: Row): Promise<void> {
-  const { sentences, ...facts } = answer;
+  const { sentences, remedy: own, ...facts } = answer;
   for (const sentence of Array.isArray(sentences) ? sentences : []) await out.line(out.bold(out.cell(sentence)));
+  const remedy = own ?? (answer["message"] as Row | null | undefined)?.["remedy"];
+  if (typeof remedy === "string") await out.line(`What to do: ${out.cell(remedy)}`);
   await out.line("");
   await tree(out, facts);
 }

@@ -18,6 +18,7 @@ import { compose } from "./content.ts";
 import { addressFacts, type Candidate, gateFacts, readCandidates, type SendSpec } from "./facts.ts";
 import { type CheckAnswer, checkAll, decide, type Verdict } from "./gate.ts";
 import type { CampaignPort } from "./ports.ts";
+import { remedies } from "./remedies.ts";
 
 export const errors = {
   notFound: (id: string) => new DomainError("not_found", "message.not_found", `No message ${id}.`),
@@ -30,6 +31,8 @@ export interface MessageExplanation {
   readonly code: string;
   /** Sentences for a person, the most important first. */
   readonly sentences: readonly string[];
+  /** What to do about `code`; null when nothing should be done. */
+  readonly remedy: string | null;
   readonly about: {
     readonly campaignId: string | null;
     readonly enrollmentId: string | null;
@@ -96,11 +99,13 @@ export async function explainMessage(
     const isOpen = message.status === "queued" || message.status === "held";
     const now = isOpen ? await judgeNow(ctx, campaigns, candidate) : null;
     const told = { message, now, attempts, suppressions };
+    const code = codeOf(told);
     return {
       messageId,
       status: message.status,
-      code: codeOf(told),
+      code,
       sentences: sentencesOf(told),
+      remedy: remedyOf(code, now),
       about: {
         campaignId: message.campaign_id,
         enrollmentId: message.contact_campaign_id,
@@ -122,6 +127,12 @@ export async function explainMessage(
   });
 }
 explainMessage.schema = ExplainMessage;
+
+/** An end that resuming would have prevented cannot be undone by it: only what waits is advised about, and a consent that comes too late. */
+const remedyOf = (code: string, now: MessageExplanation["now"]): string | null =>
+  (now?.verdict === "hold" || code === "no_consent") && Object.hasOwn(remedies, code)
+    ? remedies[code as GateReason]
+    : null;
 
 const messageRow = (ctx: TxContext, id: string) =>
   ctx.db

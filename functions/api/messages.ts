@@ -68,6 +68,7 @@ const MessageExplanation = z
     status: text,
     code: text.describe("stable: sent, in_flight, ambiguous, waiting, or the gate's reason"),
     sentences: z.array(text),
+    remedy: maybeText.describe("what to do about the code"),
     about: z.object({
       campaignId: id.nullable(),
       enrollmentId: id.nullable(),

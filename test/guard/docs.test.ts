@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
+import { remedies } from "../../core/messages/remedies.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const read = (file: string): string => readFileSync(path.join(root, file), "utf8");
@@ -102,6 +103,19 @@ test("docs/operating.md explains every exit code of local/failure.ts and no othe
   expect(codes.length).toBeGreaterThan(3);
   const explained = rowsOf(read("docs/operating.md"), "Exit codes").filter((cell) => /^\d+$/.test(cell));
   expect(explained).toEqual(["0", ...codes, "130"]);
+});
+
+test("docs/operating.md tells what explain tells to do about each reason for which a message waits", () => {
+  const section =
+    read("docs/operating.md")
+      .split(/^### /m)
+      .find((part) => part.startsWith("Held messages")) ?? "";
+  const told = [...section.matchAll(/^\| (`.+?) \| (.+) \|$/gm)].flatMap(([, reasons = "", remedy = ""]) =>
+    [...reasons.matchAll(/`(\w+)`/g)].map(([, reason = ""]) => [reason, remedy.replaceAll("\\|", "|")] as const),
+  );
+  expect(Object.fromEntries(told)).toEqual(
+    Object.fromEntries(Object.entries(remedies).filter(([, remedy]) => remedy !== null)),
+  );
 });
 
 test("the decisions are numbered without gaps and have the three parts", () => {

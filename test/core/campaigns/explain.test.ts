@@ -164,6 +164,7 @@ describe("a message that waits", () => {
     expect(held).toMatchObject({
       status: "held",
       code: "render_failed",
+      remedy: expect.stringContaining("Give the contact what the template names"),
       decided: { reason: "render_failed", facts: { at: monday.toISOString() } },
       now: { verdict: "hold", reason: "render_failed" },
     });
@@ -179,6 +180,7 @@ describe("a message that waits", () => {
     });
     expect(await explainMessage(tenant, campaignPort, { messageId })).toMatchObject({
       code: "sender_unverified",
+      remedy: expect.stringContaining("npx outrider senders verify"),
       decided: { reason: "render_failed" },
     });
   });

@@ -56,6 +56,8 @@ try {
       outcomes.push(outcome);
       coverage.add(outcome);
       bar.add(1);
+      if (outcome.violation)
+        process.stderr.write(`seed ${outcome.seed}: ${outcome.violation.checker}: ${outcome.violation.detail}\n`);
     },
     options.trace !== undefined,
   );

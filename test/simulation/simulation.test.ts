@@ -9,7 +9,9 @@ import type { Outcome } from "./world.ts";
 
 const seeds = Array.from({ length: runs(200, 1_000) }, (_, n) => String(n + 1));
 
-it("every seed keeps every invariant, meets its share of faults, and plays the same again", { timeout: 3_600_000 }, async () => {
+it("every seed keeps every invariant, meets its share of faults, and plays the same again", {
+  timeout: 3_600_000,
+}, async () => {
   const server = inject("testServer");
   const [first, second] = await Promise.all([openPlayer(server), openPlayer(server)]);
   try {
@@ -21,7 +23,8 @@ it("every seed keeps every invariant, meets its share of faults, and plays the s
       coverage.add(outcome);
     });
     const [failed] = [...outcomes.values()].filter((one) => one.violation);
-    const told = failed && story(failed, await shrink(writeScript(failed.seed), failed, (script) => first.play(script), 40));
+    const told =
+      failed && story(failed, await shrink(writeScript(failed.seed), failed, (script) => first.play(script), 40));
     expect(told, told).toBeUndefined();
     expect(coverage.blank()).toEqual([]);
     for (const seed of seeds.filter((_, n) => n % 100 === 50)) {

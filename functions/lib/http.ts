@@ -180,5 +180,21 @@ export function lambda<E extends Env>(
     event: APIGatewayProxyEventV2,
     invocation: Invocation,
   ) => Promise<APIGatewayProxyStructuredResultV2>;
-  return (event, invocation) => call(event, invocation);
+  return (event, invocation) => call(asOnTheWire(event), invocation);
+}
+
+/** What a header may hold where requests are bytes: everything else would have the whole request refused, an unsubscribe like any other. */
+const unsendable = /[^\t\x20-\x7e\x80-\xff]/g;
+const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** API Gateway decodes header values as UTF-8; no header that we read has other than ASCII characters. */
+function asOnTheWire(event: APIGatewayProxyEventV2): APIGatewayProxyEventV2 {
+  const headers = Object.entries(event.headers ?? {}).flatMap(([name, value]) =>
+    headerName.test(name) && value !== undefined ? [[name, value.replaceAll(unsendable, "?").trim()] as const] : [],
+  );
+  return {
+    ...event,
+    headers: Object.fromEntries(headers),
+    ...(event.cookies && { cookies: event.cookies.map((cookie) => cookie.replaceAll(unsendable, "?")) }),
+  };
 }

@@ -25,11 +25,14 @@ const outcomes: Readonly<Record<ErrorKind, "park" | "redeliver">> = {
 
 const isPermanent = (error: unknown): boolean => error instanceof DomainError && outcomes[error.kind] === "park";
 
+/** Whatever else is no id: PostgreSQL would refuse a NUL or half a surrogate pair each time the bell comes back. */
+const Name = z.string().regex(/^[\x21-\x7e]{1,100}$/);
+
 /** The body of a bell. `v` lets old and new code run side by side during a deploy. */
 export const Envelope = z.object({
   v: z.literal(1),
-  tenantId: z.string().min(1).max(100),
-  ids: z.array(z.string().min(1).max(100)).max(maxBellIds),
+  tenantId: Name,
+  ids: z.array(Name).max(maxBellIds),
 });
 
 /** A bell written by newer code: it must come back until that code runs here. */

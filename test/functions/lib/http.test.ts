@@ -112,4 +112,11 @@ describe("an event of API Gateway", () => {
     expect(answer.headers?.["x-request-id"]).toBe("req-9");
     expect((await call(event("grüße", false), fakeInvocation())).body).toBe(Buffer.from("grüße").toString("hex"));
   });
+
+  test("is answered whatever stands in headers that nobody reads", async () => {
+    const call = lambda(app().hono);
+    const headers = { "user-agent": "日本 €", "x-a": "a\r\nb", "x-b": "\0", "": "x", "a b": "y" };
+    const odd = { ...event("x", false), headers, cookies: ["€=€"] };
+    expect((await call(odd, fakeInvocation())).statusCode).toBe(200);
+  });
 });

@@ -98,6 +98,8 @@ describe("what becomes of a bell", () => {
     ["with ids that are no strings", { v: 1, tenantId: "a", ids: [1] }],
     ["with more ids than a bell may carry", { v: 1, tenantId: "a", ids: Array.from({ length: 101 }, String) }],
     ["with a tenant that is an object", { v: 1, tenantId: { $ne: "" }, ids: [] }],
+    ["for a tenant that no database has", { v: 1, tenantId: "tenant_\0", ids: [] }],
+    ["with half a character in an id", { v: 1, tenantId: "a", ids: ["\ud800"] }],
   ])("that is %s: parked, and its neighbour is done", async (_what, body) => {
     const { calls, failed, lines } = await batch([body, bell("a", "1")]);
     expect(calls).toEqual([{ tenantId: "a", ids: ["1"] }]);

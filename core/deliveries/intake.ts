@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import type { Kysely } from "kysely";
 import type { DB } from "../db/types.gen.ts";
-import { type Context, DomainError, newId, reach, storableText, transact } from "../kernel/index.ts";
+import { type Context, DomainError, idOf, newId, reach, storableText, transact } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
 import { Archive, countRefusal, isRowsFault, type Kept } from "./archive.ts";
@@ -68,6 +68,8 @@ const errors = {
       { cause, retryAfterSeconds: 30 },
     ),
 };
+
+const ChannelConfigId = idOf("channelConfig");
 
 const isMultipart = (request: WebhookRequest): boolean =>
   /^\s*multipart\//i.test(request.headers["content-type"] ?? "");
@@ -132,7 +134,8 @@ export class WebhookIntake {
 
   async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {
     const adapter = Object.hasOwn(this.#deps.webhooks, call.provider) ? this.#deps.webhooks[call.provider] : undefined;
-    if (!adapter) throw errors.refused();
+    // What is no id is no endpoint. Asking for it would fail like an outage, and an outage lets bytes in unverified.
+    if (!adapter || !ChannelConfigId.safeParse(call.channelConfigId).success) throw errors.refused();
     const known = this.#remembered(call);
     if (known && adapter.verify(known.credentials, call.request, receivedAt ?? this.#now(known)).valid) return known;
     // What somebody else has asked for a moment ago may accept this request.

@@ -37,8 +37,9 @@ export async function wakeLines(rig: Rig): Promise<void> {
     const peers = Object.fromEntries(
       systems.map((system) => [system, () => measurePeer(rig, system, "wake", count, redis?.port)]),
     );
-    const variants: Readonly<Record<string, () => Promise<number>>> = { outrider, ...peers };
+    const variants: Readonly<Record<string, () => Promise<number>>> = { outrider: outrider.measure, ...peers };
     const values = await interleave(rig, "wake", variants);
+    await outrider.stop();
     const value = values["outrider"] ?? Number.NaN;
     rig.line({ name: "wake", value, unit: "ms", baseline: values["raw"] ?? null }, "lower");
     for (const system of systems.slice(1)) {
@@ -67,8 +68,13 @@ const hostOf = (rig: Rig, aws: LocalAws): Host =>
     log: createLog({ write: () => {}, now: () => new Date() }),
   });
 
-/** @returns a measurement: the median of `count` wakes, in ms */
-async function ownWake(rig: Rig, host: Host, aws: LocalAws, count: number): Promise<() => Promise<number>> {
+interface OwnWake {
+  /** @returns the median of `count` wakes, in ms */
+  measure(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+async function ownWake(rig: Rig, host: Host, aws: LocalAws, count: number): Promise<OwnWake> {
   const tenant: Context = { ...(await newTenant(rig)), ring: (bells) => host.queue.ring(bells) };
   const contactIds = await newContacts(rig, tenant, 1);
   const plan = { start: "end", nodes: [{ id: "end", type: "stop" }] };
@@ -90,20 +96,21 @@ async function ownWake(rig: Rig, host: Host, aws: LocalAws, count: number): Prom
     const rows = await transact(ctx, (ctx) => claim(ctx.db, ctx.tenantId, work.actions, { ids, limit: 100 }));
     if (rows.length > 0) claimed?.();
   });
-  return async () => {
-    const spec = queues.actions;
-    const mapping = mapQueue({
-      name: "actions",
-      sqs: aws.sqs,
-      queue: aws.queues.actions,
-      region,
-      call: handler as (event: unknown, invocation: unknown) => Promise<unknown>,
-      batch: spec.batch,
-      windowSeconds: spec.windowSeconds,
-      timeoutSeconds: spec.timeoutSeconds,
-      concurrency: 4,
-      onError: (error) => rig.note(`    ${String(error)}`),
-    });
+  // Through all rounds: a poller that is stopped may take a message with it.
+  const spec = queues.actions;
+  const mapping = mapQueue({
+    name: "actions",
+    sqs: aws.sqs,
+    queue: aws.queues.actions,
+    region,
+    call: handler as (event: unknown, invocation: unknown) => Promise<unknown>,
+    batch: spec.batch,
+    windowSeconds: spec.windowSeconds,
+    timeoutSeconds: spec.timeoutSeconds,
+    concurrency: 4,
+    onError: (error) => rig.note(`    ${String(error)}`),
+  });
+  const measure = async (): Promise<number> => {
     const times: number[] = [];
     for (let n = 0; n < count + 20; n++) {
       const start = new Promise<void>((resolve) => {
@@ -116,7 +123,7 @@ async function ownWake(rig: Rig, host: Host, aws: LocalAws, count: number): Prom
       await due;
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-    await mapping.stop(1_000);
     return median(times.slice(20));
   };
+  return { measure, stop: () => mapping.stop(1_000) };
 }

@@ -11,7 +11,7 @@ export interface Failure {
   readonly line: string;
 }
 
-const ofHome = new Set(["postgres.already_running", "postgres.data_unreachable"]);
+const ofHome = new Set(["home.already_running", "postgres.already_running", "postgres.data_unreachable"]);
 
 /** A setting that cannot be used. */
 export class SettingError extends Error {
@@ -31,7 +31,7 @@ export function failureOf(error: unknown): Failure {
   if (code === "EADDRINUSE") {
     return {
       exitCode: 3,
-      line: `The port is taken (${line}). Stop what listens there, or choose another: PORT=8788 npm start`,
+      line: `The port is taken (${line}). Stop what listens there, or choose another: PORT=0 npm start takes a free one`,
     };
   }
   if (code === "EACCES" && line.includes("listen")) return { exitCode: 3, line: `The port may not be used: ${line}` };

@@ -159,10 +159,12 @@ export interface GatewayOptions {
   /** Asked per request, because a server listens before its handlers are loaded. */
   readonly routes: () => readonly Route[];
   readonly onError: (error: unknown) => void;
+  /** What `/` answers where no route takes it, given the request's `accept`. Deployed there is none. */
+  readonly front?: (accept: string | undefined) => Promise<{ readonly type: string; readonly body: string }>;
 }
 
 /** A server that is not listening yet. */
-export function gateway({ routes, onError }: GatewayOptions): Server {
+export function gateway({ routes, onError, front }: GatewayOptions): Server {
   let known: readonly Route[] = [];
   let find = router(known);
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -174,7 +176,9 @@ export function gateway({ routes, onError }: GatewayOptions): Server {
     const found = find(request.method ?? "GET", url.pathname);
     if (!found) {
       request.resume();
-      return answer(response, 404, "Not Found");
+      if (!front || request.method !== "GET" || url.pathname !== "/") return answer(response, 404, "Not Found");
+      const { type, body } = await front(request.headers.accept);
+      return void response.writeHead(200, { "content-type": type, vary: "accept" }).end(body);
     }
     const body = await readBody(request);
     const event = body && toEvent(request, url, body, found);

@@ -25,8 +25,10 @@ import { sqsQueue } from "../core/providers/sqs/index.ts";
 import { createLog, type Log } from "../functions/lib/log.ts";
 import { createHost, type Host, providerAdapters } from "../functions/lib/runtime.ts";
 import { http, type QueueName, queues, schedules } from "../functions/topology.ts";
+import { readAccess } from "./access.ts";
 import { bucket, type LocalAws, region, startAws } from "./aws.ts";
 import { type LocalDatabase, openDatabase } from "./database.ts";
+import { frontPage } from "./front.ts";
 import { gateway, type Route } from "./gateway.ts";
 import { invoke, type Mapping, mapQueue } from "./lambda.ts";
 import { startScheduler } from "./scheduler.ts";
@@ -121,7 +123,11 @@ async function assemble(options: LocalHostOptions, opened: Stack): Promise<Local
 
   // The port first: whether it is free is known in a millisecond, and everything else takes longer.
   const routes: Route[] = [];
-  const server = gateway({ routes: () => routes, onError });
+  const front = async (accept: string | undefined) => {
+    const simulatorUrl = (await readAccess(home))?.simulatorUrl ?? null;
+    return frontPage({ url, simulatorUrl }, accept);
+  };
+  const server = gateway({ routes: () => routes, onError, front });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, "127.0.0.1", resolve);

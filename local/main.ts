@@ -2,6 +2,7 @@
 import { armFault } from "../core/kernel/fault.ts";
 import { createLog } from "../functions/lib/log.ts";
 import { failureOf } from "./failure.ts";
+import { refuseSecond, runningAt } from "./running.ts";
 import { readSettings } from "./settings.ts";
 import { type System, startSystem } from "./system.ts";
 
@@ -24,6 +25,7 @@ function stopOn(signals: readonly NodeJS.Signals[], system: System): void {
 async function main(): Promise<void> {
   const began = performance.now();
   const settings = readSettings(process.env);
+  await refuseSecond(settings.home);
   if (settings.fault) armFault(settings.fault.point, settings.fault.nth, () => process.kill(process.pid, "SIGKILL"));
   const log = createLog({
     write: (line) => process.stderr.write(`${line}\n`),
@@ -49,8 +51,9 @@ async function main(): Promise<void> {
   for (const [name, value] of rows) console.log(`  ${name?.padEnd(9)} ${value}`);
 }
 
-main().catch((error: unknown) => {
+main().catch(async (error: unknown) => {
   const { line, exitCode } = failureOf(error);
-  console.error(line);
+  const there = exitCode === 3 ? await runningAt(readSettings(process.env).port) : undefined;
+  console.error(there ?? line);
   process.exit(exitCode);
 });

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import type { APIGatewayProxyEventV2 } from "aws-lambda";
 import { afterAll, describe, expect, test } from "vitest";
 import { http } from "../../functions/topology.ts";
+import { frontPage } from "../../local/front.ts";
 import { gateway, type Route, router, type Target } from "../../local/gateway.ts";
 
 let last: APIGatewayProxyEventV2 | undefined;
@@ -28,10 +29,24 @@ const routes: Route[] = [
   { key: "POST /webhooks/{provider}/{channelConfigId}", target: target("webhooks") },
   { key: "ANY /v1/{proxy+}", target: target("api", 0.05) },
 ];
-const server = gateway({ routes: () => routes, onError: () => {} }).listen(0, "127.0.0.1");
+const at = { url: "http://here", simulatorUrl: "http://mailbox/?a=1&b=2" };
+const front = async (accept: string | undefined) => frontPage(at, accept);
+const server = gateway({ routes: () => routes, onError: () => {}, front }).listen(0, "127.0.0.1");
 await once(server, "listening");
 const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 afterAll(() => server.close());
+
+test("`/` is the front page where no route takes it, as the caller reads it; everything else unknown stays unknown", async () => {
+  const page = await fetch(url, { headers: { accept: "text/html,*/*" } });
+  expect(page.headers.get("content-type")).toContain("text/html");
+  const html = await page.text();
+  for (const address of ["/openapi.json", "/health"]) expect(html).toContain(`href="http://here${address}"`);
+  expect(html).toContain('href="http://mailbox/?a=1&#38;b=2"');
+  const json = await fetch(url);
+  expect(await json.json()).toMatchObject({ name: "outrider", simulator: "http://mailbox/?a=1&b=2" });
+  expect((await fetch(`${url}/favicon.ico`)).status).toBe(404);
+  expect((await fetch(url, { method: "POST" })).status).toBe(404);
+});
 
 describe("a request body", () => {
   test.each<[string, string | undefined, Uint8Array]>([

@@ -1,5 +1,5 @@
 /** `npm start` as a process of its own, with its embedded database: Ctrl-C ends it, `kill -9` loses nothing. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -38,7 +38,7 @@ async function npmStart() {
   };
 }
 
-test("starts, is killed, starts again with what it had, and stops in an instant", { timeout: 60_000 }, async () => {
+test("starts, is killed, starts again with what it had, and stops in an instant", { timeout: 180_000 }, async () => {
   const first = await npmStart();
   expect(first.line).toContain(first.access.baseUrl);
   await first.end("SIGKILL");
@@ -47,6 +47,22 @@ test("starts, is killed, starts again with what it had, and stops in an instant"
   expect(second.access.apiKey).toBe(first.access.apiKey);
   expect(second.access.channels["sendgrid"]?.id).toBe(first.access.channels["sendgrid"]?.id);
   expect((await fetch(`${second.access.simulatorUrl}/accepted`)).status).toBe(200);
+  const third = spawnSync(process.execPath, ["local/launch.js", "main.ts"], {
+    env: { PATH: process.env["PATH"], OUTRIDER_HOME: home, PORT: "0" },
+    encoding: "utf8",
+  });
+  expect(third.status).toBe(5);
+  expect(third.stderr).toContain(`An Outrider already runs in ${home}, at ${second.access.baseUrl}`);
+  const beside = spawnSync(process.execPath, ["local/launch.js", "main.ts"], {
+    env: {
+      PATH: process.env["PATH"],
+      OUTRIDER_HOME: path.join(home, "other"),
+      PORT: new URL(second.access.baseUrl).port,
+    },
+    encoding: "utf8",
+  });
+  expect(beside.status).toBe(3);
+  expect(beside.stderr).toContain(`An Outrider of another home already runs at ${second.access.baseUrl}`);
   const { code, milliseconds } = await second.end("SIGINT");
   expect(code).toBe(0);
   expect(milliseconds).toBeLessThan(2_000);

@@ -14,7 +14,7 @@ it("a campaign's count is of the messages that were accepted, in the list, alone
   const tenant = await readyTenant(database);
   tenant.email.answer = ({ to }) =>
     to === "refused@example.com"
-      ? { kind: "rejected", failure: "message", code: "550", reason: "no" }
+      ? { kind: "rejected", failure: "content", code: "550", reason: "no" }
       : { kind: "accepted", providerMessageId: `p-${to}` };
   const contactIds: string[] = [];
   for (const name of ["ada", "bob", "refused"]) {

@@ -5,6 +5,7 @@
  *
  * Invariant: nothing here makes a handler's life easier than AWS would. Bells may be lost, doubled and late.
  */
+import { flushCompileCache } from "node:module";
 import type { AddressInfo } from "node:net";
 import { S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
@@ -48,6 +49,8 @@ const defined = new Map(await Promise.all([...new Set(files)].map(async (file) =
 const given = new Promise<WorkerTask>((resolve) =>
   process.once("message", (message) => resolve(message as WorkerTask)),
 );
+// A killed process leaves nothing behind by itself: the first one writes down what was compiled, for all that come.
+flushCompileCache();
 say({ kind: "spare" });
 const task = await given;
 const { name, aws } = task;

@@ -6,6 +6,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { openSync } from "node:fs";
+import path from "node:path";
 import { type FaultPoint, faultPoints } from "../../core/kernel/fault.ts";
 import { uniform } from "../../local/simulator/random.ts";
 import { linesOf } from "./database.ts";
@@ -129,7 +130,7 @@ export function startWorkers(options: WorkersOptions): Workers {
   /** A process without a task. */
   function breed(): void {
     const child = spawn(process.execPath, [options.program], {
-      env: { PATH: process.env["PATH"] },
+      env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: path.join(path.dirname(options.program), "compiled") },
       stdio: ["ignore", "ignore", stderr, "ipc"],
     });
     const spare: Spare = { process: child, isReady: false };

@@ -4,9 +4,10 @@
  * first, which is 1 when memory does not grow with the file.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { removeHome } from "../local/postgres-files.ts";
 import type { Rig } from "./rig.ts";
 import { newTenant } from "./tenants.ts";
 
@@ -47,7 +48,7 @@ async function idle(seconds: number): Promise<number> {
   } finally {
     child.kill("SIGINT");
     await ended;
-    rmSync(home, { recursive: true, force: true });
+    removeHome(home);
   }
 }
 

@@ -14,6 +14,7 @@ import {
   mkdtempSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -49,13 +50,30 @@ export function dataDirectory(home: string): string {
   if (existsSync(record)) return readFileSync(record, "utf8").trim();
   const usual = path.resolve(home, "postgres");
   if (runAs().uid === undefined || reachableForNobody(home)) return usual;
-  const key = createHash("sha256").update(path.resolve(home)).digest("hex").slice(0, 16);
-  const parent = path.join(sharedRoot, `outrider-${key}`);
+  const parent = placeElsewhere(home);
   mkdirSync(home, { recursive: true });
   claimSharedDirectory(parent);
   const elsewhere = path.join(parent, "postgres");
   writeFileSync(record, `${elsewhere}\n`);
   return elsewhere;
+}
+
+/**
+ * Takes a home away for good, with the database that lies elsewhere for root. Nothing may run in it. A record that names another place than
+ * `dataDirectory` would have made for this home takes nothing along.
+ */
+export function removeHome(home: string): void {
+  const record = path.join(home, "postgres.location");
+  if (existsSync(record) && path.dirname(readFileSync(record, "utf8").trim()) === placeElsewhere(home)) {
+    rmSync(placeElsewhere(home), { recursive: true, force: true, maxRetries: 5 });
+  }
+  rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Named after the home's path, so that each home has one. */
+function placeElsewhere(home: string): string {
+  const key = createHash("sha256").update(path.resolve(home)).digest("hex").slice(0, 16);
+  return path.join(sharedRoot, `outrider-${key}`);
 }
 
 /** In a place where everyone may write, a directory is trusted only if this user made it and nobody else may change it. */

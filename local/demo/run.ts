@@ -2,7 +2,7 @@
  * The main job, from a file to the last reply: import → campaign → simulation → activation → live run → report. Under a virtual clock, with
  * real PostgreSQL, queues, HTTP and webhooks.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { sql } from "kysely";
@@ -23,7 +23,7 @@ import type { Context } from "../../core/kernel/context.ts";
 import { makePartitions } from "../../core/messages/index.ts";
 import { checkInvariants, type InvariantResult } from "../../core/operator/index.ts";
 import { createLog } from "../../functions/lib/log.ts";
-import { dataDirectory } from "../postgres-files.ts";
+import { removeHome } from "../postgres-files.ts";
 import { defaultRates, type Rates } from "../simulator/script.ts";
 import { type System, startSystem } from "../system.ts";
 import { reactionsOf, type Script } from "./engagement.ts";
@@ -78,7 +78,7 @@ export async function runDemo(events: DemoEvents): Promise<DemoReport> {
   } finally {
     await system.stop();
     // Root's PostgreSQL runs as nobody, who cannot enter a private home: its data lies elsewhere then, and would stay.
-    for (const directory of [dataDirectory(home), home]) rmSync(directory, { recursive: true, force: true });
+    removeHome(home);
   }
 }
 

@@ -1,11 +1,12 @@
 /** `npm start` as a process of its own, with its embedded database: Ctrl-C ends it, `kill -9` loses nothing. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { readAccess } from "../../local/access.ts";
+import { removeHome } from "../../local/postgres-files.ts";
 
 const home = mkdtempSync(path.join(os.tmpdir(), "outrider-main-"));
 const children: ChildProcess[] = [];
@@ -14,7 +15,8 @@ afterAll(async () => {
     child.kill("SIGINT");
     await once(child, "exit");
   }
-  rmSync(home, { recursive: true, force: true });
+  // Root's database lies elsewhere.
+  removeHome(home);
 });
 
 async function npmStart() {

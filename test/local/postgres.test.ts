@@ -1,6 +1,7 @@
 /** The embedded server's life: what is committed survives a kill, and every refusal to start says what to do. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import os from "node:os";
@@ -8,7 +9,7 @@ import path from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Postgres, startPostgres } from "../../local/postgres.ts";
-import { dataDirectory } from "../../local/postgres-files.ts";
+import { dataDirectory, removeHome } from "../../local/postgres-files.ts";
 import { findPostmaster, isAlive } from "../../local/postgres-owner.ts";
 
 let root = "";
@@ -185,6 +186,16 @@ describe("the place of the data", () => {
     expect(dataDirectory(home)).toBe("/elsewhere/postgres");
   });
 
+  test("goes with the home only if it was made for it", async () => {
+    const home = path.join(root, "astray");
+    const other = path.join(root, "other", "postgres");
+    await mkdir(home);
+    await mkdir(other, { recursive: true });
+    await writeFile(path.join(home, "postgres.location"), `${other}\n`);
+    removeHome(home);
+    expect([existsSync(home), existsSync(other)]).toEqual([false, true]);
+  });
+
   test.runIf(process.getuid?.() === 0)(
     "for root in a closed home is a recorded place that stays the same",
     async () => {
@@ -197,7 +208,8 @@ describe("the place of the data", () => {
       const server = await startPostgres({ dir: first, mode: "test" });
       expect(await query(server.url(), "select 1 as up")).toEqual([{ up: 1 }]);
       await server.stop();
-      await rm(path.dirname(first), { recursive: true });
+      removeHome(home);
+      expect([home, path.dirname(first)].filter((left) => existsSync(left))).toEqual([]);
     },
   );
 });

@@ -103,6 +103,11 @@ test("every role may do exactly this", () => {
         "sqs:SendMessage on actionsQueueQueue+sendQueueQueue",
         "s3:GetObject on blobsbucket/*",
       ],
+      "doctorScheduleHandlerRole": [],
+      "doctorScheduleRole": [
+        "lambda:InvokeFunction on doctorScheduleHandlerFunction",
+        "sqs:SendMessage on schedulesDlqQueue",
+      ],
       "drainScheduleHandlerRole": [
         "sqs:SendMessage on deliveriesQueueQueue",
         "s3:GetObject+s3:PutObject+s3:AbortMultipartUpload on blobsbucket/*",

@@ -24,6 +24,8 @@ export interface NewDelivery {
   readonly bodySha256: Uint8Array;
   readonly signature: string | null;
   readonly correlationId: string;
+  /** When it came, for what is archived later than that; default: now. Facts without a time of their own are ordered by it. */
+  readonly receivedAt?: Date | undefined;
 }
 
 export interface Kept {
@@ -128,17 +130,19 @@ async function insert(db: Kysely<DB>, rows: readonly NewDelivery[]): Promise<Kep
     fresh: boolean;
   }>`
     insert into webhook_deliveries (tenant_id, id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_bytes,
-      body_sha256, signature, duplicates, correlation_id)
+      body_sha256, signature, duplicates, correlation_id, received_at)
     select set_config('app.tenant_id', r.tenant_id, true), r.id, r.channel_config_id, r.provider, r.target, r.headers, r.body, r.body_encoding,
-           r.body_key, r.body_bytes, r.body_sha256, r.signature, r.duplicates, r.correlation_id
+           r.body_key, r.body_bytes, r.body_sha256, r.signature, r.duplicates, r.correlation_id,
+           coalesce(r.received_at, app_now())
     from unnest(
       ${of((r) => r.tenantId)}::text[], ${of((r) => r.id)}::text[], ${of((r) => r.channelConfigId)}::text[], ${of((r) => r.provider)}::text[],
       ${of((r) => r.target)}::text[], ${of((r) => JSON.stringify(r.headers))}::jsonb[], ${of((r) => bytes(r.body))}::bytea[],
       ${of((r) => r.bodyEncoding ?? "identity")}::text[],
       ${of((r) => r.bodyKey)}::text[], ${of((r) => r.bodyBytes)}::int[], ${of((r) => bytes(r.bodySha256))}::bytea[],
-      ${of((r) => r.signature)}::text[], ${of((r) => (copies.get(nameOf(r))?.length ?? 1) - 1)}::int[], ${of((r) => r.correlationId)}::text[]
+      ${of((r) => r.signature)}::text[], ${of((r) => (copies.get(nameOf(r))?.length ?? 1) - 1)}::int[], ${of((r) => r.correlationId)}::text[],
+      ${of((r) => r.receivedAt?.toISOString() ?? null)}::timestamptz[]
     ) as r(tenant_id, id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_bytes, body_sha256, signature,
-      duplicates, correlation_id)
+      duplicates, correlation_id, received_at)
     on conflict (tenant_id, channel_config_id, body_sha256) do update set duplicates = webhook_deliveries.duplicates + excluded.duplicates + 1
     returning id, tenant_id as tenant, channel_config_id as channel, body_sha256 as sha256, xmax = 0 as fresh`.execute(
     db,

@@ -111,13 +111,13 @@ export class WebhookIntake {
   }
 
   /**
-   * @param receivedAt when it came, for what was spilled: signatures are judged as of then
+   * @param receivedAt when it came, for what was spilled: signatures are judged as of then, and what is told without a time happened then
    * @throws DomainError `webhook.refused`, `webhook.unavailable`
    */
   async archive(call: WebhookCall, receivedAt?: Date): Promise<Kept> {
     const endpoint = await this.#verified(call, receivedAt);
     reach("delivery.verified");
-    const row = await this.#rowOf(call, endpoint);
+    const row = { ...(await this.#rowOf(call, endpoint)), receivedAt };
     const kept = await this.#archive.add(row).catch((cause: unknown) => {
       throw errors.unavailable(cause);
     });

@@ -56,9 +56,11 @@ export interface DrainReport {
 
 /** Objects looked at in one run; the next run takes the rest. */
 const batch = 500;
+/** After so many endpoints in a row that nothing could be stored for, it is the database that is away and not their keys. */
+const maxAway = 3;
 
 /**
- * Oldest first. Stops at the first that cannot be stored: the database is still away.
+ * Oldest first. An endpoint whose delivery cannot be stored waits for the next run, and so does everything when the database is still away.
  * @throws whatever object storage throws when it cannot be reached, and, after all others had their turn, what one object failed with that
  *   is neither refused nor an outage; that object stays
  */
@@ -70,23 +72,34 @@ export async function drainSpill(
   const keys = await blobs.list(prefix, batch);
   const report = { archived: 0, refused: 0, waiting: keys.length };
   const failures: unknown[] = [];
+  const away = new Set<string>();
   for (const key of keys) {
-    if (!hasTime()) break;
-    const bytes = await blobs.get(key);
-    try {
-      const { call, receivedAt } = read(bytes);
-      await intake.archive(call, receivedAt);
-      report.archived++;
-    } catch (error) {
-      if (!(error instanceof DomainError)) {
-        failures.push(error);
-        continue;
-      }
-      if (error.kind === "unavailable") break;
-      report.refused++;
+    if (!hasTime() || away.size >= maxAway) break;
+    const spilled = await blobs
+      .get(key)
+      .then(read)
+      .catch((error: unknown) => ({ error }));
+    if ("error" in spilled) {
+      failures.push(spilled.error);
+      continue;
     }
-    await blobs.delete(key);
-    report.waiting--;
+    const { call, receivedAt } = spilled;
+    // In the order in which they came: nothing of an endpoint overtakes what waits.
+    if (away.has(call.channelConfigId)) continue;
+    const outcome = await intake.archive(call, receivedAt).then(
+      () => "archived" as const,
+      (error: unknown) => {
+        if (!(error instanceof DomainError)) return { error };
+        return error.kind === "unavailable" ? ("away" as const) : ("refused" as const);
+      },
+    );
+    if (outcome === "away") away.add(call.channelConfigId);
+    else if (typeof outcome === "object") failures.push(outcome.error);
+    else {
+      report[outcome]++;
+      await blobs.delete(key);
+      report.waiting--;
+    }
   }
   if (failures.length > 0) throw new AggregateError(failures, `${failures.length} spilled webhooks could not be read`);
   return report;

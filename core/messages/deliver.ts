@@ -74,16 +74,15 @@ async function deliverBatch(
   const claim = await transact(ctx, async (ctx) => {
     const result = await claimDue(ctx, batch, { ...deps, limit: batchSize, specsOf: deps.campaigns.specsOf });
     await deps.campaigns.tell(ctx, result.ended);
-    return { ...result, now: ctx.now };
+    return { ...result, now: ctx.now, claimedAt: deps.monotonicMs() };
   }).catch((error: unknown) => ({ error }));
   if ("error" in claim) return deliverAlone(ctx, deps, batch, total, hasTime, claim.error);
-  const { claimed, held, ended, now } = claim;
-  const committedAt = deps.monotonicMs();
+  const { claimed, held, ended, now, claimedAt } = claim;
   reach("send.claimed");
   total.held += held;
   total.ended += ended.length;
   if (claimed.length > 0) {
-    const results = await callAll(ctx, deps, claimed, { committedAt, now });
+    const results = await callAll(ctx, deps, claimed, { claimedAt, now });
     for (const { outcome } of results) if (outcome.kind !== "abandoned") total[outcome.kind]++;
     reach("send.answered");
     await storeAll(ctx, deps.campaigns, results);
@@ -130,8 +129,8 @@ async function storeAll(ctx: Context, campaigns: CampaignPort, results: readonly
 }
 
 interface ClaimMoment {
-  /** Monotonic milliseconds at which the claim was committed. */
-  readonly committedAt: number;
+  /** Monotonic milliseconds of this process right before the claim was committed. */
+  readonly claimedAt: number;
   /** The database clock of the claim. */
   readonly now: Date;
 }
@@ -182,7 +181,7 @@ async function callOne(
     };
   }
   // A worker that was frozen after its claim must not call: others may already take the message for ambiguous.
-  if (deps.monotonicMs() - claim.committedAt > startWithinMs) return { kind: "abandoned" };
+  if (deps.monotonicMs() - claim.claimedAt > startWithinMs) return { kind: "abandoned" };
   reach("send.calling");
   try {
     const outcome = await sender.send(credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);

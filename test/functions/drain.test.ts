@@ -139,6 +139,37 @@ test("the signature is judged as of the moment it came, however long the outage 
   expect(await drain()).toEqual({ archived: 1, refused: 0, waiting: 0 });
 });
 
+test("it is archived as of the moment it came, so that what was said later stays later", async () => {
+  const before = Date.now();
+  expect((await post(app(hostOver(dead)), Buffer.from("[]"))).status).toBe(200);
+  const [key = ""] = await spilled();
+  const stored = Buffer.from(await blobs.get(key)).toString("latin1");
+  const earlier = new Date(before - 600_000);
+  const moved = stored.replace(/"receivedAt":"[^"]*"/, `"receivedAt":"${earlier.toISOString()}"`);
+  await blobs.put(key, Buffer.from(moved, "latin1"), "application/octet-stream");
+  await drain();
+  expect((await archived())[0]?.received_at).toEqual(earlier);
+});
+
+test("an endpoint whose credentials cannot be opened holds up nobody else", async () => {
+  const down = app(hostOver(dead));
+  await post(down, Buffer.from("[1]"));
+  const [other, otherPath] = [tenant, path];
+  await database.owner
+    .updateTable("channel_configs")
+    .set({ api_credentials: "broken" })
+    .where("tenant_id", "=", other.tenantId)
+    .execute();
+  tenant = await newTenant(database);
+  const credentials = { apiKey: "SG.k", eventWebhookPublicKeys: [spki] };
+  const channel = { channel: "email", provider: "sendgrid", name: "mail", credentials } as const;
+  path = `/webhooks/sendgrid/${(await createChannel(tenant, { keys, publicUrl }, channel)).id}`;
+  expect(path).not.toBe(otherPath);
+  await post(down, Buffer.from("[2]"));
+  expect(await drain()).toEqual({ archived: 1, refused: 0, waiting: 1 });
+  expect(await archived()).toHaveLength(1);
+});
+
 test("the same webhook spilled twice and delivered once more is one delivery", async () => {
   const down = app(hostOver(dead));
   const at = new Date();

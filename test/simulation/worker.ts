@@ -21,6 +21,8 @@ const { openStage } = await import("./stage.ts");
 async function main(): Promise<void> {
   const setup = JSON.parse(process.argv[2] ?? "{}") as WorkerSetup;
   const stage = await openStage(setup);
+  // Without its parent it has nobody to play for, whatever it is doing.
+  process.once("disconnect", () => process.exit());
   process.send?.({ ready: true, fences: stage.fences });
   process.on("message", (message: Job | { readonly end: true }) => {
     if ("end" in message) {

@@ -320,7 +320,8 @@ export class World {
           : one.waiting.flatMap((turn) => (turn.kind === "statement" ? [] : [turn.readyAt])),
       ),
     ];
-    const next = Math.min(...times);
+    // What is due already and has not begun waits for a process, not for time.
+    const next = Math.min(...times.filter((at) => at > this.now));
     const idle = this.#active.every((one) => one.frozen);
     if (idle) {
       await this.model.whileIdle();

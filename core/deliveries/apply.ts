@@ -20,6 +20,7 @@ import {
   work,
 } from "../kernel/index.ts";
 import type { Blobs, ParsedDelivery, WebhookAdapter } from "../ports/index.ts";
+import { sha256Of } from "./archive.ts";
 import { type Batch, type Effects, takeEffect } from "./effects.ts";
 
 export interface DeliveryDeps {
@@ -53,6 +54,7 @@ export interface Archived {
   readonly body: Uint8Array | null;
   readonly body_encoding: "identity" | "br";
   readonly body_key: string | null;
+  readonly body_sha256: Uint8Array;
   readonly received_at: Date;
   readonly correlation_id: string;
 }
@@ -139,7 +141,7 @@ async function applyClaim(
 
 export async function load(ctx: TxContext, ids: readonly string[]): Promise<Archived[]> {
   const { rows } = await sql<Archived>`
-    select id, channel_config_id, provider, target, headers, body, body_encoding, body_key, received_at, correlation_id
+    select id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_sha256, received_at, correlation_id
     from webhook_deliveries where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]}) order by received_at, id`.execute(
     ctx.db,
   );
@@ -175,10 +177,13 @@ export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read |
 
 const decompress = promisify(brotliDecompress);
 
-/** As they came. */
-async function bytesOf({ blobs }: DeliveryDeps, { body, body_encoding, body_key }: Archived): Promise<Uint8Array> {
-  if (body === null) return blobs.get(body_key ?? "");
-  return body_encoding === "br" ? decompress(body) : body;
+/** As they came. @throws when what was kept elsewhere, or compressed, is not what was answered for */
+async function bytesOf({ blobs }: DeliveryDeps, row: Archived): Promise<Uint8Array> {
+  const { body, body_encoding, body_key } = row;
+  if (body !== null && body_encoding === "identity") return body;
+  const bytes = body === null ? await blobs.get(body_key ?? "") : await decompress(body);
+  if (!sha256Of(row.target, bytes).equals(row.body_sha256)) throw new Error("the stored bytes are not those that came");
+  return bytes;
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);

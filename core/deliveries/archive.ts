@@ -4,6 +4,7 @@
  * Requests that arrive while an INSERT is under way share the next one: what costs is the commit, not the row. A request that is
  * alone waits for nobody.
  */
+import { createHash } from "node:crypto";
 import { type Kysely, sql } from "kysely";
 import type { DB } from "../db/types.gen.ts";
 
@@ -47,6 +48,10 @@ interface Waiting {
   readonly resolve: (kept: Kept) => void;
   readonly reject: (error: unknown) => void;
 }
+
+/** What makes two requests the same one. */
+export const sha256Of = (target: string, body: Uint8Array): Buffer =>
+  createHash("sha256").update(target).update("\0").update(body).digest();
 
 /** One per process and database. */
 export class Archive {

@@ -4,7 +4,6 @@
  * Invariants: nothing is parsed before it is archived, nothing is accepted before it is durable (in the database or, while that does not
  * answer, in object storage); an endpoint that does not exist and a signature that does not match are refused with the same words.
  */
-import { createHash } from "node:crypto";
 import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import type { Kysely } from "kysely";
@@ -12,7 +11,7 @@ import type { DB } from "../db/types.gen.ts";
 import { type Context, DomainError, idOf, newId, reach, storableText, transact } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
-import { Archive, countRefusal, isRowsFault, type Kept } from "./archive.ts";
+import { Archive, countRefusal, isRowsFault, type Kept, sha256Of } from "./archive.ts";
 import { spill } from "./spill.ts";
 
 export interface IntakeDeps {
@@ -230,7 +229,7 @@ export class WebhookIntake {
       bodyEncoding: inline?.bodyEncoding,
       bodyKey,
       bodyBytes: body.byteLength,
-      bodySha256: createHash("sha256").update(target).update("\0").update(body).digest(),
+      bodySha256: sha256Of(target, body),
       signature: signatureOf(request),
       correlationId: newId("correlation", now),
     };

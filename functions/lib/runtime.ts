@@ -153,6 +153,7 @@ export const hostFromEnvironment = once(async (): Promise<Host> => {
   const db = connect({
     url,
     driver: driverFor(url),
+    bound: true,
     onConnectionLost: (error) => log.warn("database.connection_lost", { error }),
   });
   return createHost({

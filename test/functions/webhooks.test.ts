@@ -4,6 +4,7 @@ import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../core/db/connect.ts";
 import { applyDeliveries, drainSpill } from "../../core/deliveries/index.ts";
+import { checkInvariants } from "../../core/operator/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
 import { twilio } from "../../core/providers/twilio/index.ts";
@@ -168,6 +169,18 @@ describe("a signed request", () => {
       newEvents: 1_000,
       failed: 0,
     });
+    const results = await checkInvariants(database.owner);
+    expect(results.find(({ id }) => id === "I-05")).toMatchObject({ violations: 0 });
+  });
+
+  it("whose stored bytes have changed since is set aside, not applied", async () => {
+    const { tenant, key, path } = await ready();
+    const body = randomBytes(150_000);
+    expect((await post(path, body, key)).status).toBe(200);
+    const [row] = await deliveries(tenant);
+    await blobs.put(row?.body_key ?? "", randomBytes(150_000), "application/octet-stream");
+    expect(await applyDeliveries(tenant, { blobs, webhooks: { sendgrid } }, [])).toMatchObject({ newEvents: 0 });
+    expect((await deliveries(tenant))[0]?.last_error).toBe("the stored bytes are not those that came");
   });
 
   it("by Twilio is verified against the configured address, whatever Host says", async () => {

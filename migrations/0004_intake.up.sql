@@ -52,6 +52,8 @@ create table imports (
   rows_duplicate bigint not null default 0,
   rows_rejected  bigint not null default 0,
   rows_promoted  bigint not null default 0,
+  -- of all rows read, those of which something had to be left out or changed: metadata.warnings of their loads
+  rows_warned    bigint not null default 0,
   size_bytes     bigint,
   bytes_read     bigint not null default 0,
   created_by     text,

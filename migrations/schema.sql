@@ -872,6 +872,7 @@ table public.imports owner outrider_owner (
   rows_duplicate bigint not null default 0
   rows_rejected bigint not null default 0
   rows_promoted bigint not null default 0
+  rows_warned bigint not null default 0
   size_bytes bigint
   bytes_read bigint not null default 0
   created_by text

@@ -33,6 +33,7 @@ const columns = [
   "duplicate=rows.duplicate",
   "rejected=rows.rejected",
   "promoted=rows.promoted",
+  "warned=rows.warned",
   "created=createdAt",
 ];
 const details = [...columns, "error=lastError", "completed=completedAt"];

@@ -469,6 +469,7 @@ export interface Imports {
   rows_promoted: Generated<Int8>;
   rows_read: Generated<Int8>;
   rows_rejected: Generated<Int8>;
+  rows_warned: Generated<Int8>;
   run_at: Generated<Timestamp>;
   size_bytes: Int8 | null;
   source: string;

@@ -251,6 +251,7 @@ async function writeChunk(ctx: TxContext, task: ImportTask, generation: number, 
     set rows_read = ${chunk.until}, bytes_read = ${chunk.bytesRead}, attempts = 0, last_error = null,
         rows_accepted = rows_accepted + ${count("accepted")}, rows_duplicate = rows_duplicate + ${count("duplicate")},
         rows_rejected = rows_rejected + ${count("rejected")}, rows_promoted = rows_promoted + ${taken.promoted + taken.updated},
+        rows_warned = rows_warned + ${chunk.rows.filter(({ meta }) => meta.warnings !== undefined).length},
         lease_until = app_now() + make_interval(secs => ${work.imports.leaseSeconds})
     where tenant_id = ${tenantId} and id = ${task.id} and generation = ${generation}`.execute(db);
   return true;

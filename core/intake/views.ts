@@ -25,6 +25,8 @@ export interface ImportView {
     readonly duplicate: number;
     readonly rejected: number;
     readonly promoted: number;
+    /** Of all read: something was left out or changed. `LoadView.warnings` says what. */
+    readonly warned: number;
   };
   readonly sizeBytes: number;
   readonly bytesRead: number;
@@ -46,6 +48,7 @@ export const importColumns = [
   "rows_duplicate",
   "rows_rejected",
   "rows_promoted",
+  "rows_warned",
   "size_bytes",
   "bytes_read",
   "last_error",
@@ -66,6 +69,7 @@ interface ImportRow {
   readonly rows_duplicate: string;
   readonly rows_rejected: string;
   readonly rows_promoted: string;
+  readonly rows_warned: string;
   readonly size_bytes: string | null;
   readonly bytes_read: string;
   readonly last_error: string | null;
@@ -87,6 +91,7 @@ export const viewOf = (row: ImportRow): ImportView => ({
     duplicate: Number(row.rows_duplicate),
     rejected: Number(row.rows_rejected),
     promoted: Number(row.rows_promoted),
+    warned: Number(row.rows_warned),
   },
   sizeBytes: Number(row.size_bytes ?? 0),
   bytesRead: Number(row.bytes_read),

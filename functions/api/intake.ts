@@ -25,6 +25,7 @@ const Import = z
       duplicate: z.int(),
       rejected: z.int(),
       promoted: z.int(),
+      warned: z.int().describe("of all read: something was left out or changed; `warnings` of the load says what"),
     }),
     sizeBytes: z.int(),
     bytesRead: z.int(),

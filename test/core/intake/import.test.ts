@@ -66,7 +66,7 @@ describe("an import", () => {
     expect(view).toMatchObject({
       status: "completed",
       format: "csv",
-      rows: { read: 7, accepted: 2, duplicate: 1, rejected: 4, promoted: 2 },
+      rows: { read: 7, accepted: 2, duplicate: 1, rejected: 4, promoted: 2, warned: 2 },
     });
     const loads = await listLoads(ctx, { importId: id });
     expect(loads.data.map(({ row, status, reason }) => [row, status, reason])).toEqual([
@@ -223,6 +223,7 @@ describe("interrupted", () => {
         duplicate: 0,
         rejected: 0,
         promoted: rows,
+        warned: 0,
       });
       expect(await count(ctx, "intake.raw_loads")).toBe(rows);
       expect(await count(ctx, "leads")).toBe(rows);
@@ -263,6 +264,7 @@ describe("interrupted", () => {
       duplicate: 0,
       rejected: 0,
       promoted: rows,
+      warned: 0,
     });
     expect(await count(ctx, "intake.raw_loads")).toBe(rows);
   });

@@ -15,12 +15,12 @@ const tables = `
 const preparation = `
   create sequence public.sim_ids;
   grant usage on sequence public.sim_ids to public;
-  create or replace function public.make_id(p_prefix text, p_time text, p_ordinal bigint default null) returns text
-  language sql volatile parallel unsafe as $$
-    select p_prefix || '_' || p_time || upper(
-      case when p_ordinal is null then lpad(to_hex(nextval('public.sim_ids')), 16, '0')
-           else lpad(to_hex(p_ordinal), 6, '0') || lpad(to_hex(nextval('public.sim_ids')), 10, '0') end)
+  -- Whoever makes ids in SQL asks this function for chance.
+  set allow_system_table_mods = on;
+  create or replace function pg_catalog.gen_random_uuid() returns uuid language sql volatile parallel unsafe as $$
+    select md5(nextval('public.sim_ids')::text)::uuid
   $$;
+  reset allow_system_table_mods;
   do $$ declare t regclass; begin
     for t in ${tables} loop execute format('alter table %s set (autovacuum_enabled = false)', t); end loop;
     execute format('alter database %I set plan_cache_mode = force_custom_plan', current_database());

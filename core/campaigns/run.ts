@@ -54,14 +54,13 @@ export async function runActions(
 
 /** Together; if that fails, each alone, so that the one at fault is found. */
 async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<number> {
-  const [first, ...more] = claimed;
+  const deadly = claimed.filter((one) => one.attempts > maxClaims);
+  for (const one of deadly) await transact(ctx, (ctx) => recordFailure(ctx, one, crashedRepeatedly));
+  const sound = claimed.filter((one) => one.attempts <= maxClaims);
+  const [first, ...more] = sound;
   if (!first) return 0;
-  if (first.attempts > maxClaims) {
-    for (const one of claimed) await transact(ctx, (ctx) => recordFailure(ctx, one, crashedRepeatedly));
-    return 0;
-  }
   try {
-    return await transact(ctx, (ctx) => runBatch(ctx, claimed));
+    return await transact(ctx, (ctx) => runBatch(ctx, sound));
   } catch (error) {
     if (more.length === 0) {
       const reason = error instanceof Error ? error.message : String(error);
@@ -69,7 +68,7 @@ async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<nu
       return 0;
     }
     let done = 0;
-    for (const one of claimed) done += await runClaimed(ctx, [one]);
+    for (const one of sound) done += await runClaimed(ctx, [one]);
     return done;
   }
 }

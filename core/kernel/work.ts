@@ -11,7 +11,7 @@
 import { type Kysely, sql, type Transaction } from "kysely";
 import type { DB } from "../db/types.gen.ts";
 
-/** A work table. `ready` rows may start; `running` rows belong to a worker until `lease_until`. */
+/** A work table. `pending` rows may start when they are due; `running` rows belong to a worker until `lease_until`. */
 export interface WorkKind {
   readonly table: string;
   readonly leaseSeconds: number;
@@ -35,12 +35,14 @@ export interface Claimed {
   readonly id: string;
   readonly generation: number;
   readonly attempts: number;
+  /** Found under a lease that had run out: a worker has taken it up before and did not come back. */
+  readonly wasLeft: boolean;
 }
 
 /**
  * Claims up to `limit` rows of the transaction's tenant. A row whose worker did not come back is claimed with others of its kind only, a
- * tenth as many for each time: the one that kills its workers ends up alone, and its neighbours get done. Every claim counts; the caller
- * sets aside what has more than `maxClaims`.
+ * tenth as many for each time: the one that kills its workers ends up alone, and its neighbours get done. What a worker has put back is
+ * claimed with everything else. Every claim counts; the caller sets aside what has more than `maxClaims`.
  * @param ids only these, when a bell named them; undefined: whatever is due, oldest first.
  */
 export async function claim(
@@ -58,26 +60,26 @@ export async function claim(
     : sql`(status = 'pending' and run_at <= ${now} or status = 'running' and lease_until <= ${now})`;
   const { rows } = await sql<Claimed>`
     with due as materialized (
-      select id, attempts, run_at from ${table}
+      select id, run_at, case when lease_until is null then 0 else attempts end as left_behind from ${table}
       where tenant_id = ${tenantId} ${named} and ${free}
       order by run_at, id
       limit ${limit}
       for update skip locked
     ), first as materialized (
-      select attempts, greatest(1, ${limit}::int / power(10, least(attempts, 6)))::int as size from due order by run_at, id limit 1
+      select left_behind, greatest(1, ${limit}::int / power(10, least(left_behind, 6)))::int as size from due order by run_at, id limit 1
     ), taken as materialized (
-      select d.id from due d, first f where d.attempts = f.attempts order by d.run_at, d.id limit (select size from first)
+      select d.id, d.left_behind from due d, first f where d.left_behind = f.left_behind order by d.run_at, d.id limit (select size from first)
     )
     update ${table} w
     set ${kind.staysPending ? sql`` : sql`status = 'running',`} generation = w.generation + 1, attempts = w.attempts + 1,
         updated_at = ${now}, lease_until = ${now} + make_interval(secs => ${kind.leaseSeconds})
     from taken where w.tenant_id = ${tenantId} and w.id = taken.id
-    returning w.id, w.generation, w.attempts`.execute(db);
+    returning w.id, w.generation, w.attempts, taken.left_behind > 0 as "wasLeft"`.execute(db);
   return rows;
 }
 
 /** Were these taken up before by a worker that did not come back? Then others like them may be left to claim. */
-export const areSuspect = (claimed: readonly Claimed[]): boolean => claimed.some((one) => one.attempts > 1);
+export const areSuspect = (claimed: readonly Claimed[]): boolean => claimed.some((one) => one.wasLeft);
 
 export interface Settled {
   readonly id: string;

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { activate, createCampaign, enroll, pause, resume, runActions } from "../../../core/campaigns/index.ts";
 import { actionBatch } from "../../../core/campaigns/run.ts";
 import { applyDeliveries, replayDeliveries } from "../../../core/deliveries/index.ts";
-import { claim, transact, type WorkKind, work } from "../../../core/kernel/index.ts";
+import { areSuspect, claim, settle, transact, type WorkKind, work } from "../../../core/kernel/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
 import { advance, arrange, setClock } from "../../support/tenant.ts";
@@ -29,6 +29,21 @@ async function enrolled(count: number) {
   await enroll(tenant, { campaignId: id, audience: { contactIds } });
   await activate(tenant, { id });
   return { tenant, id };
+}
+
+/** Deliveries that wait for a worker. */
+async function received(count: number): Promise<ReadyTenant> {
+  await setClock(database, new Date("2026-03-02T16:00:00Z"));
+  const tenant = await readyTenant(database);
+  await arrange(database, tenant.tenantId, async (tx) => {
+    for (let n = 0; n < count; n++) {
+      await sql`insert into webhook_deliveries (tenant_id, channel_config_id, provider, target, body, body_bytes, body_sha256, correlation_id)
+        values (${tenant.tenantId}, ${tenant.emailAccount}, 'sendgrid', '/', '[]'::bytea, 2, ${Buffer.from([n])}, 'corr_1')`.execute(
+        tx,
+      );
+    }
+  });
+  return tenant;
 }
 
 test("an action that kills its workers ends its enrollment in error; every other action runs", async () => {
@@ -65,16 +80,7 @@ test("an action that a worker has taken up can still be paused; nothing of it ha
 });
 
 test("a delivery that kills its workers is set aside, its neighbours are applied, and it can be replayed", async () => {
-  await setClock(database, new Date("2026-03-02T16:00:00Z"));
-  const tenant = await readyTenant(database);
-  await arrange(database, tenant.tenantId, async (tx) => {
-    for (let n = 0; n < 12; n++) {
-      await sql`insert into webhook_deliveries (tenant_id, channel_config_id, provider, target, body, body_bytes, body_sha256, correlation_id)
-        values (${tenant.tenantId}, ${tenant.emailAccount}, 'sendgrid', '/', '[]'::bytea, 2, ${Buffer.from([n])}, 'corr_1')`.execute(
-        tx,
-      );
-    }
-  });
+  const tenant = await received(12);
   const parse = async () => ({ events: [], inbound: [], problems: [] });
   const webhooks = { sendgrid: { provider: "sendgrid", parse } };
   const deps = { blobs: { get: async () => new Uint8Array() }, webhooks } as unknown as Parameters<
@@ -90,4 +96,25 @@ test("a delivery that kills its workers is set aside, its neighbours are applied
   );
   expect(rows).toEqual([{ id: expect.any(String), last_error: expect.stringMatching(/^crashed_repeatedly/) }]);
   expect(await replayDeliveries(tenant, deps, { ids: rows.map((row) => row.id) })).toMatchObject({ failed: [] });
+});
+
+test("what a worker has put back is no suspect: it is claimed together with everything else", async () => {
+  const tenant = await received(12);
+  for (const [limit, taken] of [
+    [8, 8],
+    [8, 8],
+    [100, 12],
+  ] as const) {
+    await transact(tenant, async ({ db, tenantId }) => {
+      const claimed = await claim(db, tenantId, work.deliveries, { limit });
+      expect(claimed).toHaveLength(taken);
+      expect(areSuspect(claimed)).toBe(false);
+      await settle(
+        db,
+        tenantId,
+        work.deliveries,
+        claimed.map(({ id, generation }) => ({ id, generation, status: "pending", error: "not now" })),
+      );
+    });
+  }
 });

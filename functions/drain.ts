@@ -7,9 +7,10 @@ import { webhookIntake } from "./lib/webhook-intake.ts";
 export const define = (host: Host) => {
   const intake = webhookIntake(host);
   return scheduled(host, "drain", async ({ remainingMs }) => {
-    const { archived, refused, waiting } = await drainSpill(host.blobs, intake, () => remainingMs() > 10_000);
-    if (waiting > 0) host.log.metric("WebhooksSpilled", waiting, "Count", {});
-    return { archived, refused, waiting };
+    const { archived, refused, failed, waiting } = await drainSpill(host.blobs, intake, () => remainingMs() > 10_000);
+    if (waiting > 0) host.log.metric("WebhooksSpilled", waiting, "Count");
+    if (failed > 0) host.log.error("webhook.spill_failed", { count: failed });
+    return { archived, refused, failed, waiting };
   });
 };
 export const handler = lazily(define);

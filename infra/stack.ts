@@ -176,6 +176,20 @@ export function stack() {
     okActions: [alarms.arn],
   });
 
+  new aws.cloudwatch.MetricAlarm("SpillAlarm", {
+    alarmDescription: "Webhooks have waited in the bucket for a quarter of an hour: a STOP among them is not in effect yet",
+    namespace: "Outrider",
+    metricName: "WebhooksSpilled",
+    statistic: "Minimum",
+    period: 300,
+    evaluationPeriods: 3,
+    threshold: 0,
+    comparisonOperator: "GreaterThanThreshold",
+    treatMissingData: "notBreaching",
+    alarmActions: [alarms.arn],
+    okActions: [alarms.arn],
+  });
+
   for (const spec of Object.values<HttpSpec>(http)) {
     // The first route makes the function, the others reuse it.
     const [first, ...others] = spec.routes;

@@ -20,17 +20,22 @@ begin
 exception when duplicate_object or unique_violation then null; -- another database of this cluster is migrated at the same moment
 end $$;
 
--- What is hot lies in memory or on a solid-state disk. With PostgreSQL's default of 4, made for turning disks, a batch of 100 rows by
--- primary key is written by reading the whole table (measured at 3,000 messages: docs/performance.md).
+-- random_page_cost: what is hot lies in memory or on a solid-state disk. With PostgreSQL's default of 4, made for turning disks, a batch of
+-- 100 rows by primary key is written by reading the whole table (measured at 3,000 messages: docs/performance.md).
+-- The time-outs: a worker that was frozen, or whose connection is half open, must not keep the locks of addresses and campaigns, for a STOP
+-- waits for them. The server ends a statement when the driver has given it up, too (core/db/connect.ts).
 do $$
+declare name text; value text;
 begin
-  if not exists (select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole, unnest(s.setconfig) c
-                 where r.rolname = 'outrider_app' and s.setdatabase = 0 and starts_with(c, 'random_page_cost=')) then
-    alter role outrider_app set random_page_cost = 1.1;
-  end if;
+  for name, value in values ('random_page_cost', '1.1'), ('idle_in_transaction_session_timeout', '15s'), ('statement_timeout', '30s') loop
+    if not exists (select from pg_db_role_setting s join pg_roles r on r.oid = s.setrole, unnest(s.setconfig) c
+                   where r.rolname = 'outrider_app' and s.setdatabase = 0 and starts_with(c, name || '=')) then
+      execute format('alter role outrider_app set %I = %L', name, value);
+    end if;
+  end loop;
 exception
   when unique_violation then null; -- another database of this cluster is migrated at the same moment
-  when insufficient_privilege then null; -- slower, not wrong
+  when insufficient_privilege then null; -- slower, and locks of the frozen last until their connection ends
 end $$;
 
 do $$

@@ -2,7 +2,7 @@
 
 -- Roles
 
-role outrider_app login inherit nobypassrls set random_page_cost=1.1;
+role outrider_app login inherit nobypassrls set random_page_cost=1.1, idle_in_transaction_session_timeout=15s, statement_timeout=30s;
 
 role outrider_owner nologin inherit nobypassrls;
 

@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import type { Kysely } from "kysely";
 import type { DB } from "../db/types.gen.ts";
-import { type Context, DomainError, idOf, newId, reach, storableText, transact } from "../kernel/index.ts";
+import { type Context, DomainError, idOf, newId, reach, storableText, transact, within } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
 import { Archive, countRefusal, isRowsFault, type Kept, sha256Of } from "./archive.ts";
@@ -98,10 +98,9 @@ export class WebhookIntake {
       throw errors.tooLarge(limit);
     }
     try {
-      return await within(archiveMs, this.archive(call));
+      return await within(archiveMs, this.archive(call), errors.unavailable);
     } catch (error) {
-      // Nobody can fill the store with what is not even signed. Whether the signature holds is judged when the endpoint can be read.
-      if (!isOutage(error) || signatureOf(call.request) === null) throw error;
+      if (!isOutage(error) || !this.#mayBeGenuine(call)) throw error;
       await spill(this.#deps.blobs, call, this.#signedAt(call)).catch((cause: unknown) => {
         throw errors.unavailable(cause);
       });
@@ -138,10 +137,11 @@ export class WebhookIntake {
     const known = this.#remembered(call);
     if (known && adapter.verify(known.credentials, call.request, receivedAt ?? this.#now(known)).valid) return known;
     // What somebody else has asked for a moment ago may accept this request.
-    const shared = await this.#looking.get(keyOf(call))?.catch(() => null);
+    const asking = this.#looking.get(keyOf(call));
+    const shared = await asking?.catch(() => null);
     if (shared && adapter.verify(shared.credentials, call.request, receivedAt ?? shared.now).valid) return shared;
     // Unknown, rotated, or the clock has moved: only what is true now refuses anybody.
-    const endpoint = await this.#lookOnce(call).catch((cause: unknown) => {
+    const endpoint = await this.#lookAfter(call, asking).catch((cause: unknown) => {
       throw errors.unavailable(cause);
     });
     const at = receivedAt ?? endpoint?.now ?? this.#deps.wallClock();
@@ -149,6 +149,17 @@ export class WebhookIntake {
     if (endpoint && verdict.valid) return endpoint;
     if (endpoint && !verdict.valid) await this.#count(endpoint.tenantId, call, verdict.reason);
     throw errors.refused();
+  }
+
+  /**
+   * Nobody can fill the store with what is not even signed, or not under the keys that this process knows, however old they are. Whether
+   * a signature holds that nothing is known of is judged when the endpoint can be read.
+   */
+  #mayBeGenuine(call: WebhookCall): boolean {
+    if (signatureOf(call.request) === null) return false;
+    const known = this.#endpoints.get(keyOf(call));
+    const adapter = this.#deps.webhooks[call.provider];
+    return !known || adapter?.verify(known.credentials, call.request, this.#now(known)).valid === true;
   }
 
   #remembered(call: WebhookCall): Endpoint | undefined {
@@ -169,14 +180,16 @@ export class WebhookIntake {
     return new Date(now.getTime() + this.#deps.wallClock().getTime() - readAt.getTime());
   }
 
-  async #lookOnce(call: WebhookCall): Promise<Endpoint | null> {
-    const looking = this.#look(call);
-    this.#looking.set(keyOf(call), looking);
-    try {
-      return await looking;
-    } finally {
-      this.#looking.delete(keyOf(call));
-    }
+  /** Joins a look-up that began after the one that was already asked, or begins one. */
+  #lookAfter(call: WebhookCall, asked: Promise<Endpoint | null> | undefined): Promise<Endpoint | null> {
+    const key = keyOf(call);
+    const later = this.#looking.get(key);
+    if (later && later !== asked) return later;
+    const looking = this.#look(call).finally(() => {
+      if (this.#looking.get(key) === looking) this.#looking.delete(key);
+    });
+    this.#looking.set(key, looking);
+    return looking;
   }
 
   async #look(call: WebhookCall): Promise<Endpoint | null> {
@@ -273,14 +286,3 @@ const signatureOf = ({ headers }: WebhookRequest): string | null =>
 /** An outage ends by itself; a row that the database refuses stays refused. */
 const isOutage = (error: unknown): boolean =>
   error instanceof DomainError && error.kind === "unavailable" && !isRowsFault(error.cause);
-
-/** @throws DomainError `webhook.unavailable` when it takes longer; what was begun goes on, and a second copy changes nothing. */
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const limit = AbortSignal.timeout(ms);
-  return Promise.race([
-    work,
-    new Promise<never>((_resolve, reject) => {
-      limit.addEventListener("abort", () => reject(errors.unavailable(limit.reason)), { once: true });
-    }),
-  ]);
-}

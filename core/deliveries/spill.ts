@@ -1,14 +1,17 @@
 /**
  * Deliveries that could not be archived because the database did not answer: kept in object storage, and taken through the front door
  * again when it does. Invariant: the bytes, the headers and the time of arrival stay what they were, so that the signature is judged as if
- * nothing had happened; an object goes only after its delivery is archived, or refused for good.
+ * nothing had happened; an object goes only after its delivery is archived, refused for good, or set aside.
  */
 import * as z from "zod";
 import { DomainError, newId } from "../kernel/index.ts";
 import type { Blobs } from "../ports/index.ts";
+import { isRowsFault } from "./archive.ts";
 import type { WebhookCall, WebhookIntake } from "./intake.ts";
 
 const prefix = "spill/";
+const failedPrefix = "spill-failed/";
+const contentType = "application/octet-stream";
 
 const Head = z.object({
   v: z.literal(1),
@@ -34,7 +37,7 @@ export async function spill(blobs: Pick<Blobs, "put">, call: WebhookCall, receiv
     receivedAt: receivedAt.toISOString(),
   };
   const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), request.body]);
-  await blobs.put(`${prefix}${newId("delivery", receivedAt)}`, bytes, "application/octet-stream");
+  await blobs.put(`${prefix}${newId("delivery", receivedAt)}`, bytes, contentType);
 }
 
 function read(bytes: Uint8Array): { readonly call: WebhookCall; readonly receivedAt: Date } {
@@ -50,57 +53,79 @@ export interface DrainReport {
   readonly archived: number;
   /** Not from the provider of its endpoint after all; counted there like any refusal. */
   readonly refused: number;
-  /** Still in object storage, as far as was looked. */
+  /** Could not be read, or no row takes it: set aside under `spill-failed/`, where nothing comes by again. */
+  readonly failed: number;
+  /** For the next run: its endpoint cannot be read now, or the time was over. */
   readonly waiting: number;
 }
+type Outcome = keyof DrainReport;
 
-/** Objects looked at in one run; the next run takes the rest. */
-const batch = 500;
-/** After so many endpoints in a row that nothing could be stored for, it is the database that is away and not their keys. */
+const page = 500;
+/** Taken at the same time; the archive shares INSERTs among them. */
+const lanes = 32;
+/** Endpoints that nothing could be stored for, and nothing for any other: then it is the database that is away and not their keys. */
 const maxAway = 3;
 
 /**
- * Oldest first. An endpoint whose delivery cannot be stored waits for the next run, and so does everything when the database is still away.
- * @throws whatever object storage throws when it cannot be reached, and, after all others had their turn, what one object failed with that
- *   is neither refused nor an outage; that object stays
+ * Takes what was spilled until nothing is left or the time is over. An endpoint that cannot be read now, because its credentials do not open,
+ * waits for the next run and holds up nobody else.
+ * @throws whatever object storage throws when it cannot be reached
  */
 export async function drainSpill(
-  blobs: Pick<Blobs, "get" | "list" | "delete">,
+  blobs: Pick<Blobs, "get" | "put" | "list" | "delete">,
   intake: Pick<WebhookIntake, "archive">,
   hasTime: () => boolean,
 ): Promise<DrainReport> {
-  const keys = await blobs.list(prefix, batch);
-  const report = { archived: 0, refused: 0, waiting: keys.length };
-  const failures: unknown[] = [];
+  const report = { archived: 0, refused: 0, failed: 0, waiting: 0 };
   const away = new Set<string>();
-  for (const key of keys) {
-    if (!hasTime() || away.size >= maxAway) break;
-    const spilled = await blobs
-      .get(key)
-      .then(read)
-      .catch((error: unknown) => ({ error }));
-    if ("error" in spilled) {
-      failures.push(spilled.error);
-      continue;
-    }
-    const { call, receivedAt } = spilled;
-    // In the order in which they came: nothing of an endpoint overtakes what waits.
-    if (away.has(call.channelConfigId)) continue;
-    const outcome = await intake.archive(call, receivedAt).then(
-      () => "archived" as const,
-      (error: unknown) => {
-        if (!(error instanceof DomainError)) return { error };
-        return error.kind === "unavailable" ? ("away" as const) : ("refused" as const);
-      },
-    );
-    if (outcome === "away") away.add(call.channelConfigId);
-    else if (typeof outcome === "object") failures.push(outcome.error);
-    else {
-      report[outcome]++;
-      await blobs.delete(key);
-      report.waiting--;
+  for (let keys = await blobs.list(prefix, page); keys.length > 0; keys = await blobs.list(prefix, page, keys.at(-1))) {
+    for (let from = 0; from < keys.length; from += lanes) {
+      const isOver = !hasTime() || (away.size >= maxAway && report.archived === 0);
+      if (isOver) return { ...report, waiting: report.waiting + keys.length - from };
+      const outcomes = await Promise.all(
+        keys.slice(from, from + lanes).map((key) => drainOne(blobs, intake, away, key)),
+      );
+      for (const outcome of outcomes) if (outcome !== null) report[outcome]++;
     }
   }
-  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} spilled webhooks could not be read`);
   return report;
+}
+
+/** @returns null when another run has taken it */
+async function drainOne(
+  blobs: Pick<Blobs, "get" | "put" | "delete">,
+  intake: Pick<WebhookIntake, "archive">,
+  away: Set<string>,
+  key: string,
+): Promise<Outcome | null> {
+  const bytes = await blobs.get(key).catch((error: unknown) => {
+    if (error instanceof DomainError && error.kind === "not_found") return null;
+    throw error;
+  });
+  if (bytes === null) return null;
+  const outcome = await take(intake, away, bytes);
+  if (outcome === "waiting") return outcome;
+  if (outcome === "failed") await blobs.put(`${failedPrefix}${key.slice(prefix.length)}`, bytes, contentType);
+  await blobs.delete(key);
+  return outcome;
+}
+
+async function take(intake: Pick<WebhookIntake, "archive">, away: Set<string>, bytes: Uint8Array): Promise<Outcome> {
+  let spilled: ReturnType<typeof read>;
+  try {
+    spilled = read(bytes);
+  } catch {
+    return "failed";
+  }
+  const { call, receivedAt } = spilled;
+  if (away.has(call.channelConfigId)) return "waiting";
+  try {
+    await intake.archive(call, receivedAt);
+    return "archived";
+  } catch (error) {
+    if (!(error instanceof DomainError) || isRowsFault(error.cause)) return "failed";
+    if (error.kind !== "unavailable") return "refused";
+    away.add(call.channelConfigId);
+    return "waiting";
+  }
 }

@@ -10,6 +10,7 @@ import type { DB } from "../db/types.gen.ts";
 import { type Bell, mergeBells } from "./bell.ts";
 import { DomainError } from "./error.ts";
 import { reach } from "./fault.ts";
+import { within } from "./within.ts";
 
 export type ActorType = "user" | "system" | "automation";
 
@@ -43,9 +44,13 @@ const isTx = (ctx: Context): ctx is TxContext => ctx.db.isTransaction;
 /** Serialization failure and deadlock: PostgreSQL ended the transaction so that another could go on; the same one may run again. */
 const collisions = new Set(["40001", "40P01"]);
 const maxTries = 5;
+/** How long a commit's bells may keep its caller, whose own work may not wait: claimed messages are to be sent within seconds. */
+const ringMs = 2_000;
 
 export const isCollision = (error: unknown): boolean =>
   error instanceof Error && "code" in error && collisions.has(String(error.code));
+
+const lateBell = (reason: unknown) => new Error("the queue did not take a bell in time", { cause: reason });
 
 /**
  * Joins the caller's transaction when there is one. Name the parameter `ctx` so that the outer one is shadowed. The work may run
@@ -60,7 +65,7 @@ export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promis
       // A bell that cannot be rung now is rung by the sweep: the work is committed either way.
       if (bells.length > 0) {
         reach("work.committed");
-        await ctx.ring?.(mergeBells(bells)).catch(() => {});
+        await within(ringMs, ctx.ring?.(mergeBells(bells)) ?? Promise.resolve(), lateBell).catch(() => {});
         reach("work.rung");
       }
       return result;

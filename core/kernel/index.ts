@@ -12,5 +12,6 @@ export * from "./places.ts";
 export * from "./seal.ts";
 export * from "./vocabulary.ts";
 export * from "./wake.ts";
+export * from "./within.ts";
 export * from "./words.ts";
 export * from "./work.ts";

@@ -5,8 +5,8 @@ export interface Blobs {
   get(key: string): Promise<Uint8Array>;
   /** Streams the object in chunks; memory does not grow with its size. */
   stream(key: string): AsyncIterable<Uint8Array>;
-  /** The first keys under a prefix, in the order of their characters; at most 1,000. */
-  list(prefix: string, limit: number): Promise<readonly string[]>;
+  /** The first keys under a prefix, in the order of their characters, that come after `after`; at most 1,000. */
+  list(prefix: string, limit: number, after?: string): Promise<readonly string[]>;
   /** What is not there counts as deleted. */
   delete(key: string): Promise<void>;
 }

@@ -43,7 +43,7 @@ const errors = {
 
 /**
  * Asks the account that the sender belongs to, or every active e-mail account when it belongs to none, until one says yes.
- * The first verified sender becomes the default. Calls the provider, so it runs outside transactions.
+ * Its mail leaves through the account that said yes. The first verified sender becomes the default. Calls the provider, so it runs outside transactions.
  * @throws DomainError `sender.not_found`, `sender.no_channel`, `sender.unproved`, `sender.proof_unavailable`
  */
 export const verifySender = Object.assign(
@@ -57,6 +57,7 @@ export const verifySender = Object.assign(
         return markSenderVerified(ctx, {
           id,
           providerSenderId: providerSenderId ?? proof.providerSenderId ?? undefined,
+          channelConfigId: proof.channelConfigId,
         });
       case "unproved":
         throw errors.unproved(sender.fromEmail, proof.reason);
@@ -67,18 +68,22 @@ export const verifySender = Object.assign(
   { schema: VerifySender },
 );
 
+type AccountProof =
+  | Exclude<SenderProof, { kind: "proved" }>
+  | (Extract<SenderProof, { kind: "proved" }> & { readonly channelConfigId: string });
+
 /** The best answer of the accounts: one yes is enough, and a doubt outweighs a no. */
-async function prove(ctx: Context, deps: ProofDeps, sender: SenderIdentity): Promise<SenderProof> {
+async function prove(ctx: Context, deps: ProofDeps, sender: SenderIdentity): Promise<AccountProof> {
   const channels = await accountsOf(ctx, { channelConfigId: sender.channelConfigId });
   const adapters = channels.flatMap((channel) => {
     const adapter = deps.senders?.[channel.provider];
     return adapter?.proveSender ? [{ channel, ask: adapter.proveSender.bind(adapter) }] : [];
   });
   if (adapters.length === 0) throw errors.noChannel();
-  let best: SenderProof | undefined;
+  let best: Exclude<SenderProof, { kind: "proved" }> | undefined;
   for (const { channel, ask } of adapters) {
     const proof = await ask(await openCredentials(ctx, deps.keys, channel), sender.fromEmail, timeoutMs);
-    if (proof.kind === "proved") return proof;
+    if (proof.kind === "proved") return { ...proof, channelConfigId: channel.id };
     if (best === undefined || proof.kind === "unknown") best = proof;
   }
   return best ?? { kind: "unknown", reason: "" };

@@ -121,9 +121,16 @@ export const createSender = command(
   },
 );
 
+const Mark = z.object({
+  id: idOf("sender"),
+  providerSenderId: z.string().max(200).optional(),
+  /** The account that proved it: its mail leaves through that one from now on. */
+  channelConfigId: idOf("channelConfig").optional(),
+});
+
 async function mark(
   ctx: TxContext,
-  { id, providerSenderId }: { readonly id: string; readonly providerSenderId?: string | undefined },
+  { id, providerSenderId, channelConfigId }: z.output<typeof Mark>,
   status: (typeof senderStatuses)[number],
 ): Promise<SenderIdentity> {
   const row = await ctx.db
@@ -132,6 +139,7 @@ async function mark(
       validation_status: status,
       last_validated_at: ctx.now,
       sendgrid_sender_id: providerSenderId ?? eb.ref("sendgrid_sender_id"),
+      channel_config_id: channelConfigId ?? eb.ref("channel_config_id"),
     }))
     .where("tenant_id", "=", ctx.tenantId)
     .where("id", "=", id)
@@ -140,8 +148,6 @@ async function mark(
   if (!row) throw errors.notFound(id);
   return row;
 }
-
-const Mark = z.object({ id: idOf("sender"), providerSenderId: z.string().max(200).optional() });
 
 /** After the provider, or the tenant's DNS, has proved the address. The first verified sender becomes the default. */
 export const markSenderVerified = command(Mark, async (ctx, input): Promise<SenderIdentity> => {

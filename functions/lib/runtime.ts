@@ -104,7 +104,7 @@ function s3(environment: Environment): Blobs {
     async *stream(key) {
       yield* (await blobs()).stream(key);
     },
-    list: async (prefix, limit) => (await blobs()).list(prefix, limit),
+    list: async (...page) => (await blobs()).list(...page),
     delete: async (key) => (await blobs()).delete(key),
   };
 }

@@ -37,6 +37,7 @@ describe.each<[string, Blobs]>([
       await blobs.put(key, new Uint8Array(), "text/plain");
     expect(await blobs.list("listed/", 10)).toEqual(["listed/a", "listed/b", "listed/c"]);
     expect(await blobs.list("listed/", 2)).toEqual(["listed/a", "listed/b"]);
+    expect(await blobs.list("listed/", 2, "listed/b")).toEqual(["listed/c"]);
     await blobs.delete("listed/a");
     await blobs.delete("listed/a");
     expect(await blobs.list("listed/", 10)).toEqual(["listed/b", "listed/c"]);

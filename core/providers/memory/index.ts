@@ -50,9 +50,9 @@ export function memoryBlobs(): Blobs {
     async *stream(key) {
       yield await get(key);
     },
-    list: async (prefix, limit) =>
+    list: async (prefix, limit, after = "") =>
       [...objects.keys()]
-        .filter((key) => key.startsWith(prefix))
+        .filter((key) => key.startsWith(prefix) && key > after)
         .toSorted()
         .slice(0, limit),
     async delete(key) {

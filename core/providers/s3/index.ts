@@ -68,9 +68,9 @@ export function s3Blobs({ client, bucket }: S3Options): Blobs {
     async *stream(key) {
       for await (const chunk of await open(key)) yield chunk as Uint8Array;
     },
-    async list(prefix, limit) {
+    async list(prefix, limit, after) {
       const { Contents = [] } = await client
-        .send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: limit }))
+        .send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, MaxKeys: limit, StartAfter: after }))
         .catch((cause: unknown) => {
           throw unreachable(cause);
         });

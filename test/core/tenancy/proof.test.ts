@@ -89,7 +89,8 @@ test("one yes among the accounts is enough, a doubt outweighs a no, and a disabl
   await updateChannel(tenant, deps, { id: second, status: "disabled" });
   await expect(verifySender(tenant, deps, { id })).rejects.toMatchObject({ code: "sender.unproved" });
   await updateChannel(tenant, deps, { id: second, status: "active" });
-  expect(await verifySender(tenant, deps, { id })).toMatchObject({ status: "verified" });
+  // Its mail must leave through the account that proved it: the other one would refuse it.
+  expect(await verifySender(tenant, deps, { id })).toMatchObject({ status: "verified", channelConfigId: second });
 });
 
 test("a sender of one account is proved by that account alone", async () => {

@@ -171,6 +171,7 @@ create table scheduled_actions (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 -- Not tenant first: the sweep asks what is due for anybody.
 create index idx_scheduled_actions_ready on scheduled_actions (status, run_at) include (tenant_id, id) where status = 'pending';
+create index scheduled_actions_failed on scheduled_actions (tenant_id) where status = 'failed';
 create index scheduled_actions_enrollment_idx on scheduled_actions (tenant_id, contact_campaign_id) where status = 'pending';
 create index scheduled_actions_campaign_idx on scheduled_actions (tenant_id, campaign_id) where status = 'pending';
 select protect('scheduled_actions', 'select, insert, update');

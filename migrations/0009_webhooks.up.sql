@@ -45,6 +45,7 @@ create table webhook_deliveries (
 alter table webhook_deliveries alter column body set storage external;
 create index webhook_deliveries_ready on webhook_deliveries (run_at) include (tenant_id, id) where status = 'pending';
 create index webhook_deliveries_running on webhook_deliveries (lease_until) include (tenant_id, id) where status = 'running';
+create index webhook_deliveries_failed on webhook_deliveries (tenant_id) where status = 'failed';
 create index webhook_events_tenant_idx on webhook_deliveries (tenant_id, received_at desc);
 select protect('webhook_deliveries', 'select, insert, update');
 

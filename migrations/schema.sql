@@ -1309,6 +1309,7 @@ table public.scheduled_actions owner outrider_owner with fillfactor=80, autovacu
 CREATE INDEX idx_scheduled_actions_ready ON public.scheduled_actions USING btree (status, run_at) INCLUDE (tenant_id, id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_campaign_idx ON public.scheduled_actions USING btree (tenant_id, campaign_id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_enrollment_idx ON public.scheduled_actions USING btree (tenant_id, contact_campaign_id) WHERE (status = 'pending'::text);
+CREATE INDEX scheduled_actions_failed ON public.scheduled_actions USING btree (tenant_id) WHERE (status = 'failed'::text);
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
@@ -1565,6 +1566,7 @@ table public.webhook_deliveries owner outrider_owner with fillfactor=90, autovac
   constraint webhook_deliveries_id_check CHECK (starts_with(id, 'whd_'::text))
   constraint webhook_deliveries_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
+CREATE INDEX webhook_deliveries_failed ON public.webhook_deliveries USING btree (tenant_id) WHERE (status = 'failed'::text);
 CREATE INDEX webhook_deliveries_ready ON public.webhook_deliveries USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = 'pending'::text);
 CREATE INDEX webhook_deliveries_running ON public.webhook_deliveries USING btree (lease_until) INCLUDE (tenant_id, id) WHERE (status = 'running'::text);
 CREATE INDEX webhook_events_tenant_idx ON public.webhook_deliveries USING btree (tenant_id, received_at DESC);

@@ -1,7 +1,9 @@
 /** A tenant's state in numbers: its own only, by state, with how long the oldest has waited. */
 import { sql } from "kysely";
 import { expect, test } from "vitest";
+import { transact } from "../../../core/kernel/index.ts";
 import { recordRun } from "../../../core/operator/index.ts";
+import { tenantStatus } from "../../../core/operator/status.ts";
 import { arrange } from "../../support/tenant.ts";
 import { arrangeEverything } from "./everything.ts";
 import { testApi } from "./support.ts";
@@ -53,4 +55,48 @@ test("counts what is there and what waits, and says what the last examination fo
   expect(body.queues.send.oldestDueSeconds).toBeGreaterThanOrEqual(90);
   expect(body.queues.send.oldestDueSeconds).toBeLessThan(600);
   expect((await other.get("/v1/status")).body).toMatchObject({ messages: { sent: 1 }, held: {}, examined: null });
+});
+
+test("counts a claimed action as running, and what was set aside as failed", async () => {
+  const { tenant } = await api.client();
+  const { tenantId } = tenant;
+  await arrange(api.database, tenantId, async (tx) => {
+    await sql`set local session_replication_role = replica`.execute(tx);
+    await sql`
+      insert into scheduled_actions (tenant_id, campaign_id, contact_campaign_id, node_id, action_type, idempotency_key, run_at, status, lease_until)
+      select ${tenantId}, 'mcmp_1', 'cc_' || n, 'n', 'node', n::text, app_now() - make_interval(mins => n::int), case n when 4 then 'failed' else 'pending' end,
+             case n when 3 then app_now() + interval '1 minute' end
+      from generate_series(1, 4) n`.execute(tx);
+  });
+  const { actions } = (await tenantStatus(tenant)).queues;
+  expect(actions).toMatchObject({ waiting: 2, running: 1, failed: 1 });
+  expect(actions.oldestDueSeconds).toBeGreaterThanOrEqual(120);
+  expect(actions.oldestDueSeconds).toBeLessThan(180);
+});
+
+test("polls do not pile up: a count waits for the tenant's other one, and for no longer than its limit", async () => {
+  const [client, other] = [await api.client(), await api.client()];
+  const { tenantId } = client.tenant;
+  const counting = await api.database.owner.startTransaction().execute();
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`status:${tenantId}`}, 0))`.execute(counting);
+  await expect(tenantStatus(client.tenant, 100)).rejects.toMatchObject({
+    kind: "unavailable",
+    code: "status.too_slow",
+  });
+  expect((await other.get("/v1/status")).status).toBe(200);
+  await counting.rollback().execute();
+  expect((await client.get("/v1/status")).status).toBe(200);
+});
+
+test("the server ends a count that takes too long, and the limit ends with it", async () => {
+  const { tenant } = await api.client();
+  const holder = await api.database.owner.startTransaction().execute();
+  await sql`lock table outbound_messages in access exclusive mode`.execute(holder);
+  await expect(tenantStatus(tenant, 100)).rejects.toMatchObject({ code: "status.too_slow" });
+  await holder.rollback().execute();
+  const limit = await transact(
+    tenant,
+    async ({ db }) => (await sql<{ statement_timeout: string }>`show statement_timeout`.execute(db)).rows[0],
+  );
+  expect(limit?.statement_timeout).not.toBe("100ms");
 });

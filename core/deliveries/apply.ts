@@ -43,7 +43,9 @@ const maxClaim = 100;
 const minimumRemainingMs = 10_000;
 /** Events in one transaction: more would hold too many address locks at once. */
 const maxEvents = 1_000;
-const retryInSeconds = 30;
+/** What cannot be applied for now is tried again for so long, ever more rarely, before somebody has to look. */
+const retriedForSeconds = 86_400;
+const retryInSeconds = { least: 30, most: 300 };
 
 export interface Archived {
   readonly id: string;
@@ -56,6 +58,7 @@ export interface Archived {
   readonly body_key: string | null;
   readonly body_sha256: Uint8Array;
   readonly received_at: Date;
+  readonly created_at: Date;
   readonly correlation_id: string;
 }
 
@@ -65,8 +68,12 @@ export interface Read {
 }
 
 /** A delivery that is applied under a claim. */
-interface Job extends Read {
+interface Job extends Read, Taken {}
+
+interface Taken {
   readonly claimed: Claimed;
+  /** Since it was archived. */
+  readonly ageSeconds: number;
 }
 
 /**
@@ -102,10 +109,11 @@ async function applyClaim(
   deps: DeliveryDeps,
   ids: readonly string[],
 ): Promise<ApplyReport & { readonly suspect: boolean }> {
-  const { claimed, rows } = await transact(ctx, async (ctx) => {
+  const { claimed, rows, now } = await transact(ctx, async (ctx) => {
     const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim });
     return {
       claimed,
+      now: ctx.now,
       rows: await load(
         ctx,
         claimed.map((one) => one.id),
@@ -121,13 +129,14 @@ async function applyClaim(
   for (const row of rows) {
     const claimedRow = byId.get(row.id);
     if (!claimedRow) continue;
+    const taken = { claimed: claimedRow, ageSeconds: (now.getTime() - row.created_at.getTime()) / 1_000 };
     if (claimedRow.attempts > maxClaims) {
-      broken.push(setAside(claimedRow, { error: crashedRepeatedly, again: false }));
+      broken.push(setAside(taken, { error: crashedRepeatedly, again: false }));
       continue;
     }
     const read = await readOne(deps, row);
-    if ("error" in read) broken.push(setAside(claimedRow, read));
-    else jobs.push({ ...read, claimed: claimedRow });
+    if ("error" in read) broken.push(setAside(taken, read));
+    else jobs.push({ ...read, ...taken });
   }
   reach("delivery.parsed");
   let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
@@ -141,7 +150,8 @@ async function applyClaim(
 
 export async function load(ctx: TxContext, ids: readonly string[]): Promise<Archived[]> {
   const { rows } = await sql<Archived>`
-    select id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_sha256, received_at, correlation_id
+    select id, channel_config_id, provider, target, headers, body, body_encoding, body_key, body_sha256, received_at,
+      created_at, correlation_id
     from webhook_deliveries where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]}) order by received_at, id`.execute(
     ctx.db,
   );
@@ -150,7 +160,7 @@ export async function load(ctx: TxContext, ids: readonly string[]): Promise<Arch
 
 export interface Unreadable {
   readonly error: string;
-  /** Its bytes could not be fetched, which says nothing about them. */
+  /** What went wrong says nothing about its bytes, and may pass. */
   readonly again: boolean;
 }
 
@@ -158,13 +168,14 @@ export interface Unreadable {
 export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read | Unreadable> {
   const adapter = deps.webhooks[row.provider];
   if (!adapter) return { error: `no adapter for provider ${row.provider}`, again: false };
-  let body: Uint8Array;
+  let stored: Uint8Array;
   try {
-    body = await bytesOf(deps, row);
+    stored = row.body ?? (await deps.blobs.get(row.body_key ?? ""));
   } catch (error) {
     return { error: messageOf(error), again: true };
   }
   try {
+    const body = await asTheyCame(row, stored);
     // Adapters read the address for its query only; the host it was called at is not archived.
     const url = new URL(row.target, "https://archived.invalid").href;
     const parsed = await adapter.parse({ headers: row.headers, body, url }, row.received_at);
@@ -177,21 +188,24 @@ export async function readOne(deps: DeliveryDeps, row: Archived): Promise<Read |
 
 const decompress = promisify(brotliDecompress);
 
-/** As they came. @throws when what was kept elsewhere, or compressed, is not what was answered for */
-async function bytesOf({ blobs }: DeliveryDeps, row: Archived): Promise<Uint8Array> {
-  const { body, body_encoding, body_key } = row;
-  if (body !== null && body_encoding === "identity") return body;
-  const bytes = body === null ? await blobs.get(body_key ?? "") : await decompress(body);
-  if (!sha256Of(row.target, bytes).equals(row.body_sha256)) throw new Error("the stored bytes are not those that came");
+/** @throws when what was kept elsewhere, or compressed, is not what was answered for: it will not be the next time either */
+async function asTheyCame(
+  { body, body_encoding, body_sha256, target }: Archived,
+  stored: Uint8Array,
+): Promise<Uint8Array> {
+  if (body !== null && body_encoding === "identity") return stored;
+  const bytes = body === null ? stored : await decompress(stored);
+  if (!sha256Of(target, bytes).equals(body_sha256)) throw new Error("the stored bytes are not those that came");
   return bytes;
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);
 
-function setAside({ id, generation, attempts }: Claimed, { error, again }: Unreadable): Settled {
-  return again && attempts < maxClaims
-    ? { id, generation, status: "pending", error, retryInSeconds: retryInSeconds * attempts }
-    : { id, generation, status: "failed", error };
+/** What may pass spends none of the claims that are counted against a delivery which kills its workers. */
+function setAside({ claimed: { id, generation }, ageSeconds }: Taken, { error, again }: Unreadable): Settled {
+  if (!again || ageSeconds >= retriedForSeconds) return { id, generation, status: "failed", error };
+  const inSeconds = Math.min(retryInSeconds.most, Math.max(retryInSeconds.least, ageSeconds / 2));
+  return { id, generation, status: "pending", error, retryInSeconds: inSeconds, isSpared: true };
 }
 
 /** Neighbours share a transaction up to a limit of events; a delivery is never split. */
@@ -229,7 +243,7 @@ async function applyGroup(ctx: Context, jobs: readonly Job[], broken: Settled[])
     const [only, ...more] = jobs;
     if (!only) return { completed: 0, newEvents: 0, newInbound: 0 };
     if (more.length === 0) {
-      broken.push(setAside(only.claimed, { error: messageOf(error), again: !isOurs(error) }));
+      broken.push(setAside(only, { error: messageOf(error), again: !isOurs(error) }));
       return { completed: 0, newEvents: 0, newInbound: 0 };
     }
     let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };

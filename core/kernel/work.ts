@@ -88,6 +88,8 @@ export interface Settled {
   readonly error?: string | null;
   /** For `pending`: when to try again, in seconds from now. */
   readonly retryInSeconds?: number;
+  /** What went wrong was not this row's doing: the claim does not count towards `maxClaims`. */
+  readonly isSpared?: boolean;
 }
 
 /** Ends (or puts back) a batch of claimed rows in one statement. @returns the ids whose generation still held. */
@@ -100,13 +102,14 @@ export async function settle(
   if (results.length === 0) return [];
   const { rows } = await sql<{ id: string }>`
     update ${sql.table(kind.table)} w
-    set status = r.status, lease_until = null, last_error = r.error,
+    set status = r.status, lease_until = null, last_error = r.error, attempts = w.attempts - r.spared,
         run_at = case when r.status = 'pending' then app_now() + make_interval(secs => r.retry_in) else w.run_at end,
         completed_at = case when r.status = 'pending' then null else app_now() end
     from unnest(
       ${results.map((r) => r.id)}::text[], ${results.map((r) => r.generation)}::int[], ${results.map((r) => r.status)}::text[],
-      ${results.map((r) => r.error ?? null)}::text[], ${results.map((r) => r.retryInSeconds ?? 0)}::float8[]
-    ) as r(id, generation, status, error, retry_in)
+      ${results.map((r) => r.error ?? null)}::text[], ${results.map((r) => r.retryInSeconds ?? 0)}::float8[],
+      ${results.map((r) => (r.isSpared ? 1 : 0))}::int[]
+    ) as r(id, generation, status, error, retry_in, spared)
     where w.tenant_id = ${tenantId} and w.id = r.id and w.generation = r.generation and w.status = 'running'
     returning w.id`.execute(db);
   return rows.map((row) => row.id);

@@ -395,6 +395,29 @@ it("a body in object storage is fetched, and waited for while it cannot be", asy
   expect(await apply(tenant)).toMatchObject({ claimed: 1, completed: 1, newEvents: 1 });
 });
 
+it("object storage that is away costs a delivery nothing for a day; then somebody has to look", async () => {
+  const { tenant, message } = await oneMessage();
+  const request = events([mailEvent(message.id, "delivered", 5)]);
+  const never = events([mailEvent(message.id, "open", 60)]);
+  await archive(tenant, "sendgrid", [
+    { ...request, bodyKey: "t/later" },
+    { ...never, bodyKey: "t/never" },
+  ]);
+  for (let hour = 0; hour < 23; hour++) {
+    expect(await apply(tenant)).toMatchObject({ claimed: 2, completed: 0, failed: 0 });
+    await advance(database, 3_600);
+  }
+  const { rows } =
+    await sql`select distinct status, attempts from webhook_deliveries where tenant_id = ${tenant.tenantId}`.execute(
+      database.owner,
+    );
+  expect(rows).toEqual([{ status: "pending", attempts: 0 }]);
+  await blobs.put("t/later", request.body, "application/json");
+  expect(await apply(tenant)).toMatchObject({ claimed: 2, completed: 1, failed: 0, newEvents: 1 });
+  await advance(database, 3_600);
+  expect(await apply(tenant)).toMatchObject({ claimed: 1, completed: 0, failed: 1 });
+});
+
 it("a worker whose lease ran out applies nothing that another has taken over", async () => {
   const { tenant, message } = await oneMessage();
   const [id = ""] = await archive(tenant, "sendgrid", [events([mailEvent(message.id, "delivered", 5)])]);

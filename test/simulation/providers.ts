@@ -91,8 +91,8 @@ export async function answerOf(
     ? rng.weighted({
         accept: 100,
         accept_slowly: 8,
-        accept_lose_answer: 9,
-        accept_500: 6,
+        accept_lose_answer: 11,
+        accept_500: 11,
         accept_no_id: 3,
         refuse_429: 8,
         refuse_500: 5,

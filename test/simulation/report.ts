@@ -24,6 +24,7 @@ export const expectedFaults = [
   "webhook doubled",
   "webhook late and out of order",
   "webhook before the answer",
+  "no webhook ever",
   "forged webhook",
   "event about another tenant's message",
   "provider slow",

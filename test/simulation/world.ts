@@ -501,6 +501,9 @@ export class World {
       return;
     }
     this.step++;
+    // Work takes time, so that what is due in the middle of it comes in between.
+    this.now += this.rng.int(0, 12);
+    setVirtualNow(this.now);
     invocation.waiting.splice(invocation.waiting.indexOf(turn), 1);
     if (struck && fate.kind === "kill_before" && invocation.turns === fate.turn) {
       return this.#kill(invocation, `before ${labelOf(turn)}`, "killed before a statement");
@@ -531,7 +534,8 @@ export class World {
       await this.#lose(invocation, turn, label);
       return;
     }
-    await this.#setClock();
+    // The database's clock is read where a transaction begins; in between it may lag by less than anybody would notice.
+    if (!invocation.inTransaction || this.now - this.#committedClock > 500) await this.#setClock();
     if (/\binsert into\b|(?<!for )(?<!no key )\bupdate\b|\bdelete from\b/i.test(turn.sql)) invocation.writes++;
     let outcome: { readonly result: pg.QueryResult } | { readonly error: unknown } | undefined;
     const end = process.client.query(turn.sql, turn.params as unknown[]).then(

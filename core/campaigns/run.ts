@@ -13,6 +13,7 @@ import {
   maxClaims,
   newId,
   reach,
+  settle,
   type TxContext,
   transact,
   work,
@@ -114,24 +115,19 @@ async function complete(ctx: TxContext, claimed: readonly Claimed[]): Promise<Du
   return rows;
 }
 
-/** Put back with a delay, or over: its enrollment ends in `error` and its neighbours go on. */
+/** Put back with a delay, or over: its enrollment ends in `error` and its neighbours go on. What has moved on meanwhile is left alone. */
 async function recordFailure(ctx: TxContext, { id, generation, attempts }: Claimed, reason: string): Promise<void> {
-  const action = await ctx.db
-    .selectFrom(work.actions.table)
-    .select(["contact_campaign_id"])
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("id", "=", id)
-    .where("generation", "=", generation)
-    .where("status", "=", "pending")
-    .executeTakeFirst();
-  if (!action) return;
-  const over = attempts >= maxClaims;
   // The enrollment before its actions and messages, as everywhere.
-  if (over) await endInError(ctx, action.contact_campaign_id, reason);
-  await sql`
-    update scheduled_actions set status = ${over ? "failed" : "pending"}, last_error = ${reason}, lease_until = null,
-      run_at = ${ctx.now}::timestamptz + make_interval(secs => ${backoffSeconds(attempts, 1)}), completed_at = ${over ? ctx.now : null}
-    where tenant_id = ${ctx.tenantId} and id = ${id}`.execute(ctx.db);
+  const { rows } = await sql<{ id: string }>`
+    select e.id from contact_campaigns e
+    where e.tenant_id = ${ctx.tenantId}
+      and e.id = (select a.contact_campaign_id from scheduled_actions a where a.tenant_id = ${ctx.tenantId} and a.id = ${id})
+    for update`.execute(ctx.db);
+  const over = attempts >= maxClaims;
+  const settled = await settle(ctx.db, ctx.tenantId, work.actions, [
+    { id, generation, status: over ? "failed" : "pending", error: reason, retryInSeconds: backoffSeconds(attempts, 1) },
+  ]);
+  if (over && settled.length > 0) for (const enrollment of rows) await endInError(ctx, enrollment.id, reason);
 }
 
 /** Without the engine, which may be what fails: its memory is told too, or the next event would bring the enrollment back. */

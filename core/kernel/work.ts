@@ -92,7 +92,10 @@ export interface Settled {
   readonly isSpared?: boolean;
 }
 
-/** Ends (or puts back) a batch of claimed rows in one statement. @returns the ids whose generation still held. */
+/**
+ * Ends (or puts back) a batch of claimed rows in one statement. @returns the ids whose generation still held; of a kind that stays pending,
+ * those that nobody has paused or cancelled since.
+ */
 export async function settle(
   db: Transaction<DB>,
   tenantId: string,
@@ -100,6 +103,7 @@ export async function settle(
   results: readonly Settled[],
 ): Promise<string[]> {
   if (results.length === 0) return [];
+  const held = kind.staysPending ? sql`w.status = 'pending' and w.run_at <= app_now()` : sql`w.status = 'running'`;
   const { rows } = await sql<{ id: string }>`
     update ${sql.table(kind.table)} w
     set status = r.status, lease_until = null, last_error = r.error, attempts = w.attempts - r.spared,
@@ -110,7 +114,7 @@ export async function settle(
       ${results.map((r) => r.error ?? null)}::text[], ${results.map((r) => r.retryInSeconds ?? 0)}::float8[],
       ${results.map((r) => (r.isSpared ? 1 : 0))}::int[]
     ) as r(id, generation, status, error, retry_in, spared)
-    where w.tenant_id = ${tenantId} and w.id = r.id and w.generation = r.generation and w.status = 'running'
+    where w.tenant_id = ${tenantId} and w.id = r.id and w.generation = r.generation and ${held}
     returning w.id`.execute(db);
   return rows.map((row) => row.id);
 }

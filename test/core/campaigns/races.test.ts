@@ -16,7 +16,7 @@ import {
   suppress,
 } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
-import { type TxContext, transact } from "../../../core/kernel/index.ts";
+import { claim, type TxContext, transact, work } from "../../../core/kernel/index.ts";
 import { deliver } from "../../../core/messages/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
@@ -255,6 +255,58 @@ it("a claim waits for a pause that is under way, and then takes nothing of its c
   await pump(tenant);
   expect(addresses(tenant)).toHaveLength(3);
 });
+
+const later: PlanInput = {
+  start: "rest",
+  nodes: [{ id: "rest", type: "wait", duration: "PT1H", to: "intro" }, ...mail.nodes],
+};
+
+it.each([
+  [
+    "its enrollment",
+    (ctx, enrollmentId) => pauseEnrollment(ctx, { id: enrollmentId }),
+    (t, id) => resumeEnrollment(t, { id }),
+  ],
+  ["its campaign", (ctx, _, id) => pause(ctx, { id }), (t, _, id) => resume(t, { id })],
+] satisfies [
+  string,
+  (ctx: TxContext, enrollmentId: string, campaignId: string) => Promise<unknown>,
+  (tenant: ReadyTenant, enrollmentId: string, campaignId: string) => Promise<unknown>,
+][])(
+  "the failure of an action is not recorded when %s was paused meanwhile: it goes on as if it had never failed",
+  async (_, halt, goOn) => {
+    const { tenant, contacts, id } = await drafted(later, 1);
+    await enroll(tenant, { campaignId: id, audience: { contactIds: contacts } });
+    await activate(tenant, { id });
+    await runActions(tenant, []);
+    await advance(database, 3_600);
+    const [{ id: enrollmentId } = { id: "" }] = await enrollmentsOf(tenant);
+    for (let deaths = 0; deaths < 5; deaths++) {
+      await transact(tenant, ({ db, tenantId }) => claim(db, tenantId, work.actions, { limit: 1 }));
+      await advance(database, work.actions.leaseSeconds + 1);
+    }
+    const go = Promise.withResolvers<void>();
+    const locked = Promise.withResolvers<void>();
+    const halting = transact(tenant, async (ctx) => {
+      await sql`select from contact_campaigns where tenant_id = ${ctx.tenantId} and id = ${enrollmentId} for update`.execute(
+        ctx.db,
+      );
+      locked.resolve();
+      await go.promise;
+      await halt(ctx, enrollmentId, id);
+    });
+    await locked.promise;
+    const running = runActions(tenant, []);
+    await waits(database, running);
+    go.resolve();
+    await Promise.all([halting, running]);
+    await advance(database, 60);
+    expect(await runActions(tenant, [])).toBe(0);
+    await goOn(tenant, enrollmentId, id);
+    await pump(tenant);
+    expect(addresses(tenant)).toEqual(["p0@example.com"]);
+  },
+);
 
 it("an enrollment that was stopped before it began cannot be paused or resumed back to life", async () => {
   const { tenant, contacts, id } = await drafted(mail, 1);

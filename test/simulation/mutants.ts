@@ -164,8 +164,8 @@ export const mutants: readonly Mutant[] = [
     name: "deliveries-not-deduplicated",
     defect: "the same request again is a delivery of its own",
     file: "core/deliveries/intake.ts",
-    anchor: 'bodySha256: createHash("sha256").update(target).update("\\0").update(body).digest(),',
-    instead: 'bodySha256: createHash("sha256").update(id).update("\\0").update(body).digest(),',
+    anchor: "bodySha256: sha256Of(target, body),",
+    instead: "bodySha256: sha256Of(id, body),",
   },
   {
     name: "taken-before-verified",
@@ -208,8 +208,8 @@ export const mutants: readonly Mutant[] = [
     name: "late-call",
     defect: "a worker that was frozen after its claim calls all the same",
     file: "core/messages/deliver.ts",
-    anchor: 'if (deps.monotonicMs() - claim.committedAt > startWithinMs) return { kind: "abandoned" };',
-    instead: "",
+    anchor: '> startWithinMs) return { kind: "abandoned" };',
+    instead: '< 0) return { kind: "abandoned" };',
   },
   {
     name: "claim-without-guard",

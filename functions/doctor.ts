@@ -1,18 +1,23 @@
-/** Schedule `doctor`: every invariant of every tenant's data, and the fences between them; what is broken becomes a metric with an alarm. */
-import { allTenants } from "@outrider/core/kernel";
-import { checkInstallation, examineTenant, type InvariantResult, recordRun } from "@outrider/core/operator";
+/**
+ * Schedule `doctor`: every invariant of every tenant's data, and the fences between them; what is broken becomes a metric with an alarm.
+ * Invariant: a run takes no more of the database than its share of the hour, and whom it had no time for is the next one's first.
+ */
+import {
+  checkInstallation,
+  checkSeclusion,
+  examinationMs,
+  examineTenant,
+  type InvariantResult,
+  longestUnexamined,
+  recordRun,
+} from "@outrider/core/operator";
 import { type Host, lazily } from "./lib/runtime.ts";
 import { eachTenant, scheduled } from "./lib/schedule.ts";
 
-/** One checker may take 10 s, and what was found is to be stored. */
-const reserveMs = 20_000;
-const hourMs = 3_600_000;
-
-/** Where many tenants do not fit into one run, each hour begins somewhere else. */
-function fromAnotherEnd<T>(all: readonly T[], at: Date): readonly T[] {
-  const start = all.length === 0 ? 0 : (Math.floor(at.getTime() / hourMs) * 7_919) % all.length;
-  return [...all.slice(start), ...all.slice(0, start)];
-}
+/** Of each hour: examining reads what nobody else reads. */
+const shareMs = 240_000;
+/** What was found is to be stored, too. */
+const reserveMs = examinationMs + 5_000;
 
 export const define = (host: Host) =>
   scheduled(host, "doctor", async (tick) => {
@@ -25,19 +30,25 @@ export const define = (host: Host) =>
         host.log.error("invariant.broken", { code: id, name: title, count: violations, reason: sample[0], tenantId });
       }
     };
-    const now = new Date();
-    say(await checkInstallation(host.db, now));
-    const tenants = fromAnotherEnd(await allTenants(host.db), now).map((tenantId) => [tenantId, undefined] as const);
-    const visited = await eachTenant(host, "doctor", tick, tenants, reserveMs, async (ctx) => {
+    const beyondShareMs = Math.max(0, tick.remainingMs() - shareMs);
+    const share = { ...tick, remainingMs: () => tick.remainingMs() - beyondShareMs };
+    say([...(await checkInstallation(host.db, new Date())), await checkSeclusion(host.db)]);
+    const tenants = (await longestUnexamined(host.db)).map((tenantId) => [tenantId, undefined] as const);
+    const visited = await eachTenant(host, "doctor", share, tenants, reserveMs, async (ctx) => {
       const examination = await examineTenant(ctx);
       await recordRun(ctx, examination);
       say(examination.results, ctx.tenantId);
+      const { skipped } = examination;
+      if (skipped.length > 0) {
+        host.log.warn("invariant.skipped", { name: skipped.join(" "), count: skipped.length, tenantId: ctx.tenantId });
+      }
       counts.tenants++;
-      counts.skipped += examination.skipped.length;
+      counts.skipped += skipped.length;
     });
     // Zero too: an alarm must tell "nothing is broken" from "nobody looked".
     host.log.metric("InvariantViolations", counts.violations, "Count");
     host.log.metric("InvariantsSkipped", counts.skipped, "Count");
+    host.log.metric("TenantsUnexamined", visited.left, "Count");
     for (const [invariant, violations] of byRule)
       host.log.metric("InvariantViolations", violations, "Count", { invariant });
     return { ...counts, ...visited };

@@ -32,6 +32,7 @@ create table communication_suppressions (
 );
 create unique index communication_suppressions_active on communication_suppressions (tenant_id, channel, address)
   where released_at is null;
+create index communication_suppressions_released on communication_suppressions (tenant_id, released_at) where released_at is not null;
 create index communication_suppressions_address_idx on communication_suppressions (tenant_id, channel, address, seq);
 select protect('communication_suppressions', 'select, insert, update');
 

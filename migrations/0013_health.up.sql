@@ -18,3 +18,17 @@ create table doctor_runs (
   primary key (tenant_id, ran_at)
 );
 select protect('doctor_runs', 'select, insert, delete');
+grant select (tenant_id, ran_at) on doctor_runs to outrider_sweeper;
+create policy sweeper_due on doctor_runs for select to outrider_sweeper using (true);
+
+reset role;
+
+-- Every tenant, the one that was examined longest ago first: whom the last run had no time for is the next one's first.
+create function tenants_by_examination() returns setof text
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+  select t.id from tenants t, lateral (select max(d.ran_at) as at from doctor_runs d where d.tenant_id = t.id) last
+  order by last.at nulls first, t.id
+$$;
+alter function tenants_by_examination() owner to outrider_sweeper;
+revoke execute on function tenants_by_examination from public;
+grant execute on function tenants_by_examination to outrider_app;

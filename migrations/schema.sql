@@ -538,6 +538,7 @@ table public.communication_suppressions owner outrider_owner (
 );
 CREATE UNIQUE INDEX communication_suppressions_active ON public.communication_suppressions USING btree (tenant_id, channel, address) WHERE (released_at IS NULL);
 CREATE INDEX communication_suppressions_address_idx ON public.communication_suppressions USING btree (tenant_id, channel, address, seq);
+CREATE INDEX communication_suppressions_released ON public.communication_suppressions USING btree (tenant_id, released_at) WHERE (released_at IS NOT NULL);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.communication_suppressions FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
@@ -762,8 +763,10 @@ table public.doctor_runs owner outrider_owner (
   constraint doctor_runs_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
 );
 row security enabled and forced;
+policy sweeper_due permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 grant delete, insert, select to outrider_app;
+grant select (tenant_id, ran_at) to outrider_sweeper;
 
 table public.email_sender_identities owner outrider_owner (
   tenant_id text not null
@@ -2643,6 +2646,18 @@ CREATE OR REPLACE FUNCTION public.tenant_ids()
  SET search_path TO 'pg_catalog', 'public', 'pg_temp'
 AS $function$
   select t.id from tenants t order by t.id
+$function$;
+grant execute to outrider_app;
+
+-- owner outrider_sweeper
+CREATE OR REPLACE FUNCTION public.tenants_by_examination()
+ RETURNS SETOF text
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+AS $function$
+  select t.id from tenants t, lateral (select max(d.ran_at) as at from doctor_runs d where d.tenant_id = t.id) last
+  order by last.at nulls first, t.id
 $function$;
 grant execute to outrider_app;
 

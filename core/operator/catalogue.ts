@@ -45,6 +45,7 @@ const sweeperReads = [
   "key_hash",
   "revoked_at",
   "expires_at",
+  "ran_at",
 ];
 
 /** Every table of ours with the column that says whose a row is; null where there is none. Partitions are tables of their own here. */

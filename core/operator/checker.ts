@@ -8,7 +8,7 @@ import { type RawBuilder, sql } from "kysely";
 export interface Reach {
   /** Rows made since: ids sort by creation, so the primary key serves it. @param column an id of this prefix */
   since(column: string, prefix: string): RawBuilder<boolean>;
-  /** Rows changed since. */
+  /** Rows changed since. @param column an instant that an index knows */
   changedSince(column: string): RawBuilder<boolean>;
 }
 
@@ -28,3 +28,8 @@ export const lastDays = (days: number): Reach => ({
     sql`${sql.ref(column)} >= (select ${`${prefix}_`}::text || ulid_time(app_now() - make_interval(days => ${days})))`,
   changedSince: (column) => sql`${sql.ref(column)} >= app_now() - make_interval(days => ${days})`,
 });
+
+/** Enrollments that were made or have moved: no index tells when a row was last changed, and each move leaves its transition. */
+export const moved = ({ since }: Reach) => sql`
+  (select id from contact_campaigns where ${since("id", "ccmp")}
+   union select contact_campaign_id from campaign_transitions where contact_campaign_id is not null and ${since("id", "ctr")})`;

@@ -4,10 +4,12 @@ export { type Health, health } from "./health.ts";
 export {
   checkInstallation,
   checkInvariants,
+  checkSeclusion,
   checkTenantInvariants,
   type Examination,
+  examinationMs,
   examineTenant,
   type InvariantResult,
 } from "./invariants.ts";
-export { type DoctorRun, expireRuns, lastRun, recordRun } from "./runs.ts";
+export { type DoctorRun, expireRuns, lastRun, longestUnexamined, recordRun } from "./runs.ts";
 export { type Queue, type TenantStatus, tenantStatus } from "./status.ts";

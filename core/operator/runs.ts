@@ -2,7 +2,8 @@
  * What the schedule found, per tenant and run: so that "was it looked at, and when" has an answer.
  * Invariant: a row is written once and says only counts, rules and ids.
  */
-import { sql } from "kysely";
+import { type Kysely, sql } from "kysely";
+import type { DB } from "../db/types.gen.ts";
 import { type Context, type TxContext, transact } from "../kernel/index.ts";
 import type { Examination } from "./invariants.ts";
 
@@ -48,6 +49,12 @@ export const lastRun = (ctx: Context): Promise<DoctorRun | null> =>
       .executeTakeFirst();
     return row ? { ...row, broken: row.broken as unknown as DoctorRun["broken"] } : null;
   });
+
+/** Every tenant, those first who have waited longest for their examination, the new ones before all: a run takes as many as it has time for. */
+export async function longestUnexamined(db: Kysely<DB>): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`select id from tenants_by_examination() as t(id)`.execute(db);
+  return rows.map(({ id }) => id);
+}
 
 const keptDays = 30;
 

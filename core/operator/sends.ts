@@ -3,7 +3,7 @@
  * Invariant: nothing here is computed by the code it checks; zones are PostgreSQL's own.
  */
 import { sql } from "kysely";
-import type { Checker } from "./checker.ts";
+import { type Checker, moved } from "./checker.ts";
 
 /** Zones in which the federal window for texts (8 to 21 h of the recipient) applies. */
 const usZones = sql`array['America/New_York', 'America/Detroit', 'America/Chicago', 'America/Menominee', 'America/Denver', 'America/Boise',
@@ -117,8 +117,11 @@ export const sendCheckers: readonly Checker[] = [
       select a.tenant_id, a.id || ': generation ' || a.generation || ' of ' || m.generation as what
       from send_attempts a join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id where a.generation > m.generation and ${since("a.id", "att")}
       union all
-      select m.tenant_id, m.id || ': in flight without its attempt' from outbound_messages m
-      where m.status in ('sending', 'ambiguous') and not exists (
+      -- Each state by itself, in the words of its partial index.
+      select m.tenant_id, m.id || ': in flight without its attempt'
+      from (select tenant_id, id, generation from outbound_messages where status = 'sending'
+            union all select tenant_id, id, generation from outbound_messages where status = 'ambiguous') m
+      where not exists (
         select from send_attempts a where a.tenant_id = m.tenant_id and a.message_id = m.id and a.generation = m.generation)`,
   },
   {
@@ -152,14 +155,14 @@ export const sendCheckers: readonly Checker[] = [
   {
     id: "I-20",
     title: "an enrollment keeps its plan unless it was migrated",
-    within: ({ since }) => sql`
+    within: (reach) => sql`
       select e.tenant_id, e.id || ': hash of another plan' as what
       from contact_campaigns e join campaign_plan_versions v on v.tenant_id = e.tenant_id and v.id = e.plan_version_id
-      where e.plan_hash <> v.plan_hash or e.campaign_id <> v.campaign_id
+      where e.id in ${moved(reach)} and (e.plan_hash <> v.plan_hash or e.campaign_id <> v.campaign_id)
       union all
       select m.tenant_id, m.id || ': of another plan than its enrollment'
       from outbound_messages m join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
-      where ${since("m.id", "omsg")} and m.plan_version_id <> e.plan_version_id and not exists (
+      where ${reach.since("m.id", "omsg")} and m.plan_version_id <> e.plan_version_id and not exists (
         select from campaign_transitions x where x.tenant_id = e.tenant_id and x.contact_campaign_id = e.id and x.reason = 'migrated')`,
   },
 ];

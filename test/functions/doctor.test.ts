@@ -79,6 +79,28 @@ describe("doctor", () => {
     ]);
   });
 
+  test("begins with whom it had no time for: every tenant gets its turn", async () => {
+    const tenants = [await newTenant(database), await newTenant(database), await newTenant(database)];
+    await run(doctor);
+    const late = await newTenant(database);
+    // Time for one tenant only.
+    const once = () => {
+      let asked = 0;
+      return () => (asked++ < 3 ? 600_000 : 360_000);
+    };
+    const examined = async (ids: readonly string[]) =>
+      (
+        await sql<{ tenant_id: string; n: number }>`
+          select tenant_id, count(*)::int as n from doctor_runs where tenant_id = any (${ids as string[]}) group by 1`.execute(
+          database.owner,
+        )
+      ).rows.map(({ n }) => n);
+    await run(doctor, once());
+    expect(await examined([late.tenantId])).toEqual([1]);
+    expect(await examined(tenants.map(({ tenantId }) => tenantId))).toEqual([1, 1, 1]);
+    expect(metric("TenantsUnexamined").at(-1)?.["TenantsUnexamined"]).toBeGreaterThanOrEqual(3);
+  });
+
   test("without time left examines nobody, and says how many were left", async () => {
     await newTenant(database);
     await run(doctor, () => 5_000);

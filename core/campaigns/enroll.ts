@@ -21,7 +21,7 @@ import * as segments from "../segments/index.ts";
 import { applyEvents } from "./apply.ts";
 import { nodeOf } from "./graph.ts";
 import { firstActionKey, ringDue } from "./lifecycle.ts";
-import { errors as campaignErrors, getCampaign } from "./manage.ts";
+import { errors as campaignErrors, campaignOf } from "./manage.ts";
 import type { Plan } from "./plan.ts";
 import type { EngineEvent } from "./state.ts";
 import { planVersions } from "./versions.ts";
@@ -80,7 +80,7 @@ export function channelOf(plan: Plan): Channel {
 /** One statement per step for the whole audience, however large. */
 export const enroll = command(Enroll, async (ctx, { campaignId, audience, reenroll }): Promise<EnrollReport> => {
   await lockEntrance(ctx, campaignId);
-  const campaign = await getCampaign(ctx, { id: campaignId });
+  const campaign = await campaignOf(ctx, campaignId);
   if (campaign.status === "completed" || campaign.status === "stopped") throw errors.closed(campaign.status);
   if (campaign.planVersionId === null) throw campaignErrors.noPlan(campaignId);
   const version = (await planVersions(ctx, [campaign.planVersionId])).get(campaign.planVersionId);

@@ -11,7 +11,7 @@ import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
 import { channelOf } from "./enroll.ts";
 import { nodeOf, reachable } from "./graph.ts";
-import { getCampaign } from "./manage.ts";
+import { campaignOf } from "./manage.ts";
 import type { Node, Plan } from "./plan.ts";
 import { campaignPort } from "./port.ts";
 import { planVersions } from "./versions.ts";
@@ -60,7 +60,7 @@ export const Explain = z.object({
 export async function explain(ctx: Context, input: z.input<typeof Explain>): Promise<Explanation> {
   const { campaignId, contactId, nodeId } = parseInput(Explain, input);
   return transact(ctx, async (ctx) => {
-    const campaign = await getCampaign(ctx, { id: campaignId });
+    const campaign = await campaignOf(ctx, campaignId);
     const contact = await contactOf(ctx, contactId);
     const enrollment = await enrollmentOf(ctx, campaignId, contactId);
     const versionId = enrollment?.plan_version_id ?? campaign.planVersionId;

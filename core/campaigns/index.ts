@@ -25,6 +25,7 @@ export { activate, pause, resume, stop } from "./lifecycle.ts";
 export {
   addPlanVersion,
   type Campaign,
+  type CountedCampaign,
   CreateCampaign,
   checkPlan,
   createCampaign,

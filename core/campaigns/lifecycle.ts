@@ -6,7 +6,7 @@ import { sql } from "kysely";
 import * as z from "zod";
 import { type CampaignStatus, command, giveBackPlaces, idOf, reach, type TxContext } from "../kernel/index.ts";
 import { actionKey } from "./fold.ts";
-import { type Campaign, errors, getCampaign, lock, logCampaign } from "./manage.ts";
+import { type Campaign, campaignOf, errors, lock, logCampaign } from "./manage.ts";
 import { planVersions } from "./versions.ts";
 
 const ById = z.object({ id: idOf("campaign"), reason: z.string().max(500).optional() });
@@ -44,12 +44,12 @@ async function move(
 
 /** Starts everybody who is enrolled; who enrolls later starts at once. */
 export const activate = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
-  const { planVersionId } = await getCampaign(ctx, { id });
+  const { planVersionId } = await campaignOf(ctx, id);
   if (planVersionId === null) throw errors.noPlan(id);
   await move(ctx, id, "active", reason ?? "activated");
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);
-  return getCampaign(ctx, { id });
+  return campaignOf(ctx, id);
 });
 
 /** Nothing of this campaign starts after this has committed; what a provider already has is on its way. */
@@ -63,7 +63,7 @@ export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign
   await sql`
     update outbound_messages set status = 'held', hold_reason = 'campaign_not_active', last_error = 'the campaign is paused'
     where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('queued', 'held')`.execute(ctx.db);
-  return getCampaign(ctx, { id });
+  return campaignOf(ctx, id);
 });
 
 /** Goes on where it was: overdue actions and messages are due now, and pass every check again. Places under rate limits are kept. */
@@ -78,7 +78,7 @@ export const resume = command(ById, async (ctx, { id, reason }): Promise<Campaig
   const due = rows.filter((row) => row.due);
   if (due.length > 0)
     ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: due.slice(0, maxRung).map((row) => row.id) });
-  return getCampaign(ctx, { id });
+  return campaignOf(ctx, id);
 });
 
 /** For good. Everybody on the way is stopped, everything unsent is cancelled. */
@@ -114,7 +114,7 @@ export const stop = command(ById, async (ctx, { id, reason }): Promise<Campaign>
     select ${ctx.tenantId}, make_id('ctr', ulid_time(${ctx.now}), row_number() over (order by s.id)), ${id}, s.id, s.from_status, 'stopped',
       s.current_node_id, s.current_node_id, 'campaign_stopped', ${`${ctx.actor.type}:${ctx.actor.id}`}, s.correlation_id, ${ctx.now}, ${ctx.now}
     from stopped s`.execute(ctx.db);
-  return getCampaign(ctx, { id });
+  return campaignOf(ctx, id);
 });
 
 async function releaseActions(ctx: TxContext, campaignId: string): Promise<void> {

@@ -65,12 +65,16 @@ export interface Campaign {
   readonly planVersionId: string | null;
   readonly planHash: string | null;
   readonly settings: unknown;
-  /** Messages that a provider accepted: counted now, for the campaigns of the page. */
-  readonly sentCount: number;
   readonly responseCount: number;
   readonly createdAt: Date;
   readonly startedAt: Date | null;
   readonly endedAt: Date | null;
+}
+
+/** Counting reads every message of the campaign, so only who looks at it asks; never under a lock. */
+export interface CountedCampaign extends Campaign {
+  /** Messages that a provider accepted: counted now. */
+  readonly sentCount: number;
 }
 
 const select = (ctx: TxContext) =>
@@ -92,33 +96,41 @@ const select = (ctx: TxContext) =>
       "c.started_at as startedAt",
       "c.ended_at as endedAt",
     ])
-    .select(
-      sql<number>`(select count(m.sent_at)::int from outbound_messages m where m.tenant_id = c.tenant_id and m.campaign_id = c.campaign_id)`.as(
-        "sentCount",
-      ),
-    )
     .where("c.tenant_id", "=", ctx.tenantId);
+
+const selectCounted = (ctx: TxContext) =>
+  select(ctx).select(
+    sql<number>`(select count(m.sent_at)::int from outbound_messages m where m.tenant_id = c.tenant_id and m.campaign_id = c.campaign_id)`.as(
+      "sentCount",
+    ),
+  );
 
 const ById = z.object({ id: idOf("campaign") });
 
-async function one(ctx: TxContext, id: string): Promise<Campaign> {
+/** For who acts on it. @throws DomainError `campaign.not_found` */
+export async function campaignOf(ctx: TxContext, id: string): Promise<Campaign> {
   const row = await select(ctx).where("c.campaign_id", "=", id).executeTakeFirst();
   if (!row) throw errors.notFound(id);
   return row as Campaign;
 }
 
-export const getCampaign = query(ById, (ctx, { id }) => one(ctx, id));
+/** For who looks at it. @throws DomainError `campaign.not_found` */
+export const getCampaign = query(ById, async (ctx, { id }): Promise<CountedCampaign> => {
+  const row = await selectCounted(ctx).where("c.campaign_id", "=", id).executeTakeFirst();
+  if (!row) throw errors.notFound(id);
+  return row as CountedCampaign;
+});
 
 export const listCampaigns = query(
   Page.extend({ status: z.enum(campaignStatuses).optional() }),
   async (ctx, { limit, cursor, status }) => {
     const after = decodeCursor(cursor);
-    let rows = select(ctx)
+    let rows = selectCounted(ctx)
       .orderBy("c.campaign_id")
       .limit(limit + 1);
     if (after !== undefined) rows = rows.where("c.campaign_id", ">", after);
     if (status !== undefined) rows = rows.where("c.status", "=", status);
-    return paged((await rows.execute()) as Campaign[], limit);
+    return paged((await rows.execute()) as CountedCampaign[], limit);
   },
 );
 
@@ -181,7 +193,7 @@ export const createCampaign = command(CreateCampaign, async (ctx, input): Promis
     .execute();
   await logCampaign(ctx, id, null, "draft", "created");
   if (input.plan !== undefined) await addVersion(ctx, id, input.plan, "created");
-  return one(ctx, id);
+  return campaignOf(ctx, id);
 });
 
 /**
@@ -195,12 +207,12 @@ export const addPlanVersion = command(
     if (campaign.status === "completed" || campaign.status === "stopped")
       throw errors.illegal(campaign.status, "edited");
     await addVersion(ctx, id, plan, reason);
-    return one(ctx, id);
+    return campaignOf(ctx, id);
   },
 );
 
 export const listPlanVersions = query(ById, async (ctx, { id }) => {
-  await one(ctx, id);
+  await campaignOf(ctx, id);
   return ctx.db
     .selectFrom("campaign_plan_versions")
     .select([
@@ -220,7 +232,7 @@ export const listPlanVersions = query(ById, async (ctx, { id }) => {
 
 /** The current plan as a Mermaid flowchart. */
 export const diagram = query(ById, async (ctx, { id }): Promise<string> => {
-  const { planVersionId } = await one(ctx, id);
+  const { planVersionId } = await campaignOf(ctx, id);
   if (planVersionId === null) throw errors.noPlan(id);
   const version = (await planVersions(ctx, [planVersionId])).get(planVersionId);
   if (!version) throw errors.noPlan(id);
@@ -230,7 +242,7 @@ export const diagram = query(ById, async (ctx, { id }): Promise<string> => {
 /** Locks out everybody who is moving this campaign's enrollments, then the campaign itself. */
 export async function lock(ctx: TxContext, id: string): Promise<Campaign> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`campaign:${ctx.tenantId}:${id}`}, 0))`.execute(ctx.db);
-  return one(ctx, id);
+  return campaignOf(ctx, id);
 }
 
 export async function logCampaign(

@@ -4,7 +4,7 @@ import * as z from "zod";
 import { command, decodeCursor, idOf, paged, reach } from "../kernel/index.ts";
 import { lockWalkers } from "./apply.ts";
 import { Net } from "./fold.ts";
-import { errors, getCampaign } from "./manage.ts";
+import { campaignOf, errors } from "./manage.ts";
 import { migrateState } from "./migrate.ts";
 import { initialState } from "./state.ts";
 import { planVersions } from "./versions.ts";
@@ -31,7 +31,7 @@ export const migrateEnrollments = command(
     cursor: z.string().max(500).optional(),
   }),
   async (ctx, { campaignId, nodeMap, cursor }): Promise<MigrationReport> => {
-    const { planVersionId } = await getCampaign(ctx, { id: campaignId });
+    const { planVersionId } = await campaignOf(ctx, campaignId);
     if (planVersionId === null) throw errors.noPlan(campaignId);
     const { rows } = await sql<{ id: string }>`
       select id from contact_campaigns

@@ -21,7 +21,7 @@ import { turnOf } from "../messages/index.ts";
 import { compilePlan } from "./compile.ts";
 import { Audience, audienceOf, channelOf } from "./enroll.ts";
 import { planHash } from "./hash.ts";
-import { errors as campaignErrors, getCampaign, PlanSource } from "./manage.ts";
+import { errors as campaignErrors, campaignOf, PlanSource } from "./manage.ts";
 import type { Plan } from "./plan.ts";
 import { type ReactionModel, ReactionRates, ratesModel, silence } from "./reactions.ts";
 import { runSimulation } from "./simulation.ts";
@@ -112,7 +112,7 @@ interface Read {
 }
 
 async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: number): Promise<Read> {
-  const campaign = await getCampaign(ctx, { id: input.campaignId });
+  const campaign = await campaignOf(ctx, input.campaignId);
   const current =
     campaign.planVersionId === null
       ? undefined

@@ -14,13 +14,16 @@ const Campaign = z
     planVersionId: id.nullable(),
     planHash: maybeText,
     settings: z.unknown(),
-    sentCount: z.int(),
     responseCount: z.int(),
     createdAt: time,
     startedAt: maybeTime,
     endedAt: maybeTime,
   })
   .meta({ id: "Campaign" });
+
+const CountedCampaign = Campaign.extend({
+  sentCount: z.int().describe("messages that a provider accepted, counted for this answer"),
+}).meta({ id: "CountedCampaign" });
 
 const PlanVersion = z
   .object({
@@ -134,7 +137,7 @@ export const campaignEndpoints: readonly Endpoint[] = [
     summary: "Campaigns",
     scope: "campaigns:read",
     input: campaigns.listCampaigns.schema,
-    answer: page(Campaign),
+    answer: page(CountedCampaign),
     run: ({ ctx, input }) => campaigns.listCampaigns(ctx, input),
   }),
   endpoint({
@@ -158,7 +161,7 @@ export const campaignEndpoints: readonly Endpoint[] = [
     summary: "One campaign",
     scope: "campaigns:read",
     input: ById,
-    answer: Campaign,
+    answer: CountedCampaign,
     run: ({ ctx, input }) => campaigns.getCampaign(ctx, input),
   }),
   endpoint({

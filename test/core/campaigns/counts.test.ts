@@ -41,3 +41,15 @@ it("a campaign's count is of the messages that were accepted, in the list, alone
     { id: other.id, emails_sent: 0 },
   ]);
 });
+
+it("nobody who acts on a campaign waits for its messages to be counted", async () => {
+  await setClock(database, new Date("2026-03-02T16:00:00Z"));
+  const tenant = await readyTenant(database);
+  const contactIds = [await person(database, tenant, { email: "ada@example.com" })];
+  await database.owner.transaction().execute(async (tx) => {
+    await sql`lock table outbound_messages in access exclusive mode`.execute(tx);
+    const { id } = await createCampaign(tenant, { name: "Spring", plan: [{ subject: "Hi", text: "Hello" }] });
+    await enroll(tenant, { campaignId: id, audience: { contactIds } });
+    expect(await activate(tenant, { id })).toMatchObject({ status: "active" });
+  });
+});

@@ -133,10 +133,14 @@ async function storeUsage(ctx: TxContext, usage: Usage): Promise<void> {
     with changes as materialized (
       select * from unnest(${changes.map((c) => c.limitId)}::text[], ${changes.map((c) => c.key)}::text[], ${changes.map((c) => c.windowStart)}::timestamptz[],
         ${changes.map((c) => c.used)}::int[], ${changes.map((c) => c.reserved)}::int[]) with ordinality as r(limit_id, key, window_start, used, reserved, n)
+    ), locked as materialized (
+      -- In the order in which everybody locks windows.
+      select w.limit_id from send_rate_windows w join changes c using (limit_id, key, window_start)
+      where w.tenant_id = ${ctx.tenantId} order by w.limit_id, w.key, w.window_start for update of w
     ), made as (
       -- Differences, because what ends meanwhile gives back without waiting for the limits.
       update send_rate_windows w set used = greatest(0, w.used + c.used), reserved = greatest(0, w.reserved + c.reserved)
-      from changes c where w.tenant_id = ${ctx.tenantId} and w.limit_id = c.limit_id and w.key = c.key and w.window_start = c.window_start
+      from changes c, (select count(*) from locked) l where w.tenant_id = ${ctx.tenantId} and w.limit_id = c.limit_id and w.key = c.key and w.window_start = c.window_start
       returning c.n
     )
     insert into send_rate_windows (tenant_id, limit_id, key, window_start, used, reserved)

@@ -107,10 +107,13 @@ async function settleRepeated(
   const wanted = [...free.values()];
   if (wanted.length > 0) {
     await sql`
-      update outbound_messages set dedupe_key = dedupe_key || ':given-up:' || id
-      where tenant_id = ${ctx.tenantId} and dedupe_key = any(${wanted.map((row) => row.dedupe)}) and ${neverSent}`.execute(
-      ctx.db,
-    );
+      with locked as materialized (
+        select id from outbound_messages
+        where tenant_id = ${ctx.tenantId} and dedupe_key = any(${wanted.map((row) => row.dedupe)}) and ${neverSent}
+        order by id for update
+      )
+      update outbound_messages m set dedupe_key = m.dedupe_key || ':given-up:' || m.id
+      from locked where m.tenant_id = ${ctx.tenantId} and m.id = locked.id`.execute(ctx.db);
   }
   const heirs = new Set(await insert(ctx, wanted.map(opened)));
   const duplicates = others.filter((row) => !heirs.has(row.id));

@@ -6,10 +6,13 @@ import { sql } from "kysely";
 import type { TxContext } from "./context.ts";
 import type { GateReason } from "./vocabulary.ts";
 
-/** Messages rung for at once; the sweep rings for the rest. */
-const maxRung = 10_000;
+/** Woken and rung for at once; whatever else is held for it is looked at when its own time comes. */
+const maxWoken = 10_000;
 
-/** Makes held messages due, in one statement. @param leadId only those to this lead */
+/**
+ * Makes held messages due, in one statement that waits for nobody: one that is being looked at now is left to whoever does that. Called
+ * before leads are locked, as messages come first. @param leadId only those to this lead
+ */
 export async function wakeHeld(
   ctx: TxContext,
   reasons: readonly GateReason[],
@@ -17,9 +20,13 @@ export async function wakeHeld(
 ): Promise<void> {
   const toLead = leadId === undefined ? sql`` : sql`and lead_id = ${leadId}`;
   const { rows } = await sql<{ id: string }>`
-    update outbound_messages set run_at = ${ctx.now}
-    where tenant_id = ${ctx.tenantId} and status = 'held' and run_at > ${ctx.now} and hold_reason = any(${reasons as GateReason[]}) ${toLead}
-    returning id`.execute(ctx.db);
-  if (rows.length > 0)
-    ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.slice(0, maxRung).map((row) => row.id) });
+    with woken as materialized (
+      select id from outbound_messages
+      where tenant_id = ${ctx.tenantId} and status = 'held' and run_at > ${ctx.now} and hold_reason = any(${reasons as GateReason[]}) ${toLead}
+      limit ${maxWoken} for update skip locked
+    )
+    update outbound_messages m set run_at = ${ctx.now}
+    from woken where m.tenant_id = ${ctx.tenantId} and m.id = woken.id
+    returning m.id`.execute(ctx.db);
+  if (rows.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.map((row) => row.id) });
 }

@@ -279,6 +279,8 @@ export const updateLead = command(
     await triggeredBy(ctx, trigger);
     if (ownerId) await checkOwner(ctx, ownerId);
     if (fields.phone) await checkPhone(ctx, fields.phone, id);
+    // A template may have waited for a value. Messages are locked before leads.
+    await wakeHeld(ctx, ["render_failed"], { leadId: id });
     const row = await ctx.db
       .updateTable("leads")
       .set({
@@ -294,8 +296,6 @@ export const updateLead = command(
       .returning(columns)
       .executeTakeFirst();
     if (!row) throw errors.notFound(id);
-    // A template may have waited for a value.
-    await wakeHeld(ctx, ["render_failed"], { leadId: id });
     return row;
   },
 );

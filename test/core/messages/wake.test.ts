@@ -2,6 +2,7 @@
 import { sql } from "kysely";
 import { expect, it } from "vitest";
 import { activate, createCampaign, enroll } from "../../../core/campaigns/index.ts";
+import type { Bell } from "../../../core/kernel/index.ts";
 import { updateLead } from "../../../core/leads/index.ts";
 import {
   degradeChannel,
@@ -14,6 +15,7 @@ import {
 } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { hold } from "../../support/race.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -82,3 +84,43 @@ it.each([
     expect(await pump(tenant)).toMatchObject({ accepted: 1 });
   },
 );
+
+it("whoever mends something waits for nobody who looks at a held message, and lets the others go", async () => {
+  await setClock(database, new Date("2026-03-02T16:00:00Z"));
+  const tenant = await readyTenant(database);
+  const contactIds = [
+    await person(database, tenant, { email: "ada@example.com" }),
+    await person(database, tenant, { email: "bob@example.com" }),
+  ];
+  const plan = [{ subject: "Hi", text: "Dear {{ lead.company_name }}" }];
+  const { id } = await createCampaign(tenant, { name: "Spring", plan });
+  await enroll(tenant, { campaignId: id, audience: { contactIds } });
+  await activate(tenant, { id });
+  await suspendTenant(tenant, {});
+  expect(await pump(tenant)).toMatchObject({ held: 2 });
+  const messages = await database.owner
+    .selectFrom("outbound_messages")
+    .select(["id", "lead_id"])
+    .where("tenant_id", "=", tenant.tenantId)
+    .orderBy("id")
+    .execute();
+  const [first, second] = messages;
+  const looking = hold(tenant, (ctx) =>
+    sql`select from outbound_messages where tenant_id = ${ctx.tenantId} and id = ${first?.id ?? ""} for update`.execute(
+      ctx.db,
+    ),
+  );
+  await looking.reached;
+  await advance(database, 1);
+  const rung: string[] = [];
+  const mending = {
+    ...tenant,
+    ring: async (bells: readonly Bell[]) => void rung.push(...bells.flatMap((bell) => bell.ids)),
+  };
+  await resumeTenant(mending, {});
+  expect(rung).toEqual([second?.id]);
+  // Messages come before leads: who holds one may go on to its lead.
+  await updateLead(tenant, { id: first?.lead_id ?? "", companyName: "Analytical Engines" });
+  looking.release();
+  await looking.done;
+});

@@ -5,6 +5,7 @@
 import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
 import type { Channel, SuppressionReason, TxContext } from "../kernel/index.ts";
+import { dncChannels, dncCovers } from "../suppression/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
 import { campaignGates } from "./campaign-lock.ts";
 import type { ContentSource } from "./content.ts";
@@ -177,11 +178,12 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
       select m.id, m.contact_campaign_id, m.channel, m.suppression_key, m.run_at from outbound_messages m
       where ${due} order by m.run_at, m.id limit ${limit}
     ), locks as materialized (
-      -- The locks of lockAddresses in core/suppression: a text also takes its number's do-not-call lock, which the organization shares.
+      -- The locks of lockAddresses in core/suppression: what do-not-call covers also takes its number's lock, which the organization shares.
       select pg_advisory_xact_lock(k.key) from (
         select address_lock_key(${ctx.tenantId}, w.channel, w.suppression_key) as key from wanted w
         union
-        select address_lock_key(${ctx.organizationId}, 'dnc', w.suppression_key) from wanted w where w.channel = 'sms'
+        select address_lock_key(${ctx.organizationId}, 'dnc', w.suppression_key) from wanted w
+        where w.channel = any(${dncChannels as string[]}::text[])
         order by key) k
     )
     select w.id, w.contact_campaign_id from wanted w, (select count(*) from locks) l order by w.run_at, w.id`.execute(
@@ -270,7 +272,7 @@ export async function addressFacts(ctx: TxContext, candidates: readonly Addresse
       and (m.sent_at > ${ctx.now}::timestamptz - make_interval(secs => ${window}) or m.status in ('sending', 'ambiguous'))`.execute(
     ctx.db,
   );
-  const phones = candidates.filter((row) => row.channel !== "email").map((row) => row.to_address);
+  const phones = candidates.filter((row) => dncCovers(row.channel)).map((row) => row.to_address);
   const { rows: listed } =
     phones.length === 0
       ? { rows: [] }
@@ -350,7 +352,7 @@ export function gateFacts(
     enrollmentStatus: candidate.enrollment_status,
     lead: lead && { status: String(lead["status"]), deleted: lead["deleted_at"] !== null },
     suppression: known.suppressions.get(key) ?? null,
-    onDncList: known.dnc.has(candidate.to_address),
+    onDncList: dncCovers(channel) && known.dnc.has(candidate.to_address),
     hasConsent: known.consents.has(addressKey(channel, candidate.to_address)),
     consentRequired: marketing && channel !== "email" && settings.requireSmsConsent !== false,
     addressStatus: candidate.address_status ?? "active",

@@ -16,7 +16,7 @@ import {
   type TxContext,
 } from "../kernel/index.ts";
 import type { Target } from "./locks.ts";
-import { suppressionKey } from "./policy.ts";
+import { dncChannels, suppressionKey } from "./policy.ts";
 
 /** Why one address must not be contacted on one channel. */
 export interface Hit {
@@ -54,7 +54,7 @@ export async function checkTargets(
       select t.channel, t.address, 'dnc', d.id, d.reason, d.added_at, d.seq, true
       from t join dnc_list d
         on d.organization_id = ${ctx.organizationId} and d.phone_number = t.address and d.lifted_at is null
-      where t.channel in ('sms', 'call')
+      where t.channel = any(${dncChannels as string[]}::text[])
     )
     select distinct on (channel, address) channel, address, list, id, reason, since, seq::text as seq
     from hits order by channel, address, second, list desc`.execute(ctx.db);

@@ -20,4 +20,4 @@ export { consentBases, getConsent, grantConsent, listConsents, revokeConsent } f
 export { addDnc, checkDnc, type DncAdded, type DncEntry, listDnc, removeDnc } from "./dnc.ts";
 export { lift, liftByRecipient, type RecipientLift } from "./lift.ts";
 export { lockAddresses, type Target } from "./locks.ts";
-export { dncChannels, isRecipientsOwn, operatorMayLift, suppressionKey } from "./policy.ts";
+export { dncChannels, dncCovers, isRecipientsOwn, operatorMayLift, suppressionKey } from "./policy.ts";

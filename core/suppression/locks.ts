@@ -7,7 +7,7 @@
  */
 import { sql } from "kysely";
 import type { Channel, TxContext } from "../kernel/index.ts";
-import { dncChannels } from "./policy.ts";
+import { dncCovers } from "./policy.ts";
 
 /** An address in canonical form (`suppressionKey`). */
 export interface Target {
@@ -25,7 +25,7 @@ export async function lockAddresses(
   targets: readonly Target[],
 ): Promise<void> {
   if (targets.length === 0) return;
-  const shared = targets.filter((target) => dncChannels.includes(target.channel));
+  const shared = targets.filter((target) => dncCovers(target.channel));
   const owners = [...targets.map(() => ctx.tenantId), ...shared.map(() => ctx.organizationId)];
   // One lock per number for the organization: do-not-call does not tell a call from a text.
   const names = [...targets.map(({ channel }) => channel as string), ...shared.map(() => "dnc")];

@@ -37,3 +37,4 @@ export const operatorMayLift = (reason: SuppressionReason): boolean => !isRecipi
 
 /** Do-not-call covers what reaches a phone line: calls and texts (47 CFR 64.1200). */
 export const dncChannels: readonly Channel[] = ["sms", "call"];
+export const dncCovers = (channel: Channel): boolean => dncChannels.includes(channel);

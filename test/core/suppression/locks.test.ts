@@ -2,8 +2,8 @@
 import { sql } from "kysely";
 import { expect, test } from "vitest";
 import { type TxContext, transact } from "../../../core/kernel/index.ts";
-import { lockDue } from "../../../core/messages/facts.ts";
-import { lockAddresses, type Target } from "../../../core/suppression/index.ts";
+import { addressFacts, gateFacts, lockDue } from "../../../core/messages/facts.ts";
+import { addDnc, lockAddresses, type Target } from "../../../core/suppression/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { arrange, newTenant } from "../../support/tenant.ts";
 
@@ -44,4 +44,21 @@ test("a claim holds exactly the locks that a suppression of the same addresses t
   // One for each address of the tenant, one more for each number that may be texted: the organization's.
   expect(bySuppression).toHaveLength(6);
   expect(byClaim).toEqual(bySuppression);
+});
+
+test("do-not-call covers texts, which its lock covers, and no other service that goes by the number", async () => {
+  const tenant = await newTenant(database);
+  const phone = "+12025550101";
+  await addDnc(tenant, { phones: [phone], reason: "asked", source: "test" } as never);
+  await arrange(database, tenant.tenantId, (tx) =>
+    sql`insert into outbound_messages (tenant_id, channel, to_address, suppression_key, dedupe_key, expires_at)
+      select ${tenant.tenantId}, channel, ${phone}, ${phone}, channel, app_now() + interval '1 day'
+      from unnest(array['sms', 'whatsapp']) channel`.execute(tx),
+  );
+  const listed = await transact(tenant, async (ctx) => {
+    const candidates = await lockDue(ctx, undefined, 10);
+    const known = await addressFacts(ctx, candidates);
+    return candidates.map((one) => [one.channel, gateFacts(one, known, {} as never, null).onDncList]);
+  });
+  expect(Object.fromEntries(listed)).toEqual({ sms: true, whatsapp: false });
 });

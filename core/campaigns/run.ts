@@ -27,6 +27,10 @@ export const actionBatch = 500;
 /** Below this an invocation does not begin another claim. */
 const minimumRemainingMs = 10_000;
 
+/** A run waits so long for a lock, several times over well within its lease; then what it has taken up goes back for a while. */
+const lockTimeoutMs = 3_000;
+const busyForSeconds = 15;
+
 interface Due {
   readonly contact_campaign_id: string;
   readonly action_type: "node" | "timeout";
@@ -63,6 +67,10 @@ async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<nu
   try {
     return await transact(ctx, (ctx) => runBatch(ctx, sound));
   } catch (error) {
+    if (isLockTimeout(error)) {
+      await transact(ctx, (ctx) => putBack(ctx, sound));
+      return 0;
+    }
     if (more.length === 0) {
       const reason = error instanceof Error ? error.message : String(error);
       await transact(ctx, (ctx) => recordFailure(ctx, first, reason));
@@ -74,7 +82,26 @@ async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<nu
   }
 }
 
+const isLockTimeout = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "55P03";
+
+/** Somebody holds their campaign or their enrollments, a pause of many for example: that is no failure, and no crash. */
+const putBack = (ctx: TxContext, claimed: readonly Claimed[]) =>
+  settle(
+    ctx.db,
+    ctx.tenantId,
+    work.actions,
+    claimed.map(({ id, generation }) => ({
+      id,
+      generation,
+      status: "pending",
+      error: "busy: somebody else holds its campaign or its enrollment",
+      retryInSeconds: busyForSeconds,
+      isSpared: true,
+    })),
+  );
+
 async function runBatch(ctx: TxContext, claimed: readonly Claimed[]): Promise<number> {
+  await sql`select set_config('lock_timeout', ${`${lockTimeoutMs}ms`}, true)`.execute(ctx.db);
   const due = await complete(ctx, claimed);
   const events: EnrollmentEvent[] = due.map((action) => ({
     enrollmentId: action.contact_campaign_id,

@@ -256,6 +256,26 @@ it("a claim waits for a pause that is under way, and then takes nothing of its c
   expect(addresses(tenant)).toHaveLength(3);
 });
 
+it("actions whose campaign is held for long are put back: waiting is no crash, and they run when it is free", async () => {
+  const { tenant, contacts, id } = await drafted(mail, 2);
+  await enroll(tenant, { campaignId: id, audience: { contactIds: contacts } });
+  await activate(tenant, { id });
+  const holding = hold(tenant, (ctx) =>
+    sql`select pg_advisory_xact_lock(hashtextextended(${`campaign:${ctx.tenantId}:${id}`}, 0))`.execute(ctx.db),
+  );
+  await holding.reached;
+  expect(await runActions(tenant, [])).toBe(0);
+  const { rows } = await sql`
+    select distinct status, attempts, lease_until from scheduled_actions where tenant_id = ${tenant.tenantId}`.execute(
+    database.owner,
+  );
+  expect(rows).toEqual([{ status: "pending", attempts: 0, lease_until: null }]);
+  holding.release();
+  await holding.done;
+  await advance(database, 15);
+  expect(await runActions(tenant, [])).toBe(2);
+});
+
 const later: PlanInput = {
   start: "rest",
   nodes: [{ id: "rest", type: "wait", duration: "PT1H", to: "intro" }, ...mail.nodes],

@@ -150,7 +150,8 @@ const rules: readonly RawBuilder<unknown>[] = [
 ];
 
 /**
- * Refuses a database whose fences do not stand: whoever serves it would serve one tenant's rows to another.
+ * Refuses a database whose fences do not stand: whoever serves it would serve one tenant's rows to another. Asked by `npm start` and
+ * `migrate up`; a deployed function would pay for it at each cold start, so there the schedule `doctor` finds it and raises the alarm.
  * @throws DomainError `database.unsafe` (unavailable), whose message names the first broken rules with their objects and whose fields name all
  */
 // biome-ignore lint/suspicious/noExplicitAny: as below
@@ -161,7 +162,7 @@ export async function requireFences(db: Kysely<any>): Promise<void> {
   throw new DomainError(
     "unavailable",
     "database.unsafe",
-    `The fences between tenants do not stand: ${found.slice(0, 3).join("; ")}${more}. Nothing is served until they do.`,
+    `The fences between tenants do not stand: ${found.slice(0, 3).join("; ")}${more}. Mend them before anything is served.`,
     { fields: found.map((message) => ({ path: "catalogue", message })) },
   );
 }

@@ -10,6 +10,8 @@ import {
   type Context,
   claim,
   crashedRepeatedly,
+  isLockTimeout,
+  limitLockWaits,
   maxClaims,
   newId,
   reach,
@@ -82,8 +84,6 @@ async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<nu
   }
 }
 
-const isLockTimeout = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "55P03";
-
 /** Somebody holds their campaign or their enrollments, a pause of many for example: that is no failure, and no crash. */
 const putBack = (ctx: TxContext, claimed: readonly Claimed[]) =>
   settle(
@@ -101,7 +101,7 @@ const putBack = (ctx: TxContext, claimed: readonly Claimed[]) =>
   );
 
 async function runBatch(ctx: TxContext, claimed: readonly Claimed[]): Promise<number> {
-  await sql`select set_config('lock_timeout', ${`${lockTimeoutMs}ms`}, true)`.execute(ctx.db);
+  await limitLockWaits(ctx.db, lockTimeoutMs);
   const due = await complete(ctx, claimed);
   const events: EnrollmentEvent[] = due.map((action) => ({
     enrollmentId: action.contact_campaign_id,

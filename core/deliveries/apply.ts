@@ -11,6 +11,8 @@ import {
   type Context,
   claim,
   crashedRepeatedly,
+  isLockTimeout,
+  limitLockWaits,
   maxClaims,
   reach,
   type Settled,
@@ -43,6 +45,8 @@ const maxClaim = 100;
 const minimumRemainingMs = 10_000;
 /** Events in one transaction: more would hold too many address locks at once. */
 const maxEvents = 1_000;
+/** Well within the lease: what waits longer is put back while it is still this worker's. */
+const lockTimeoutMs = 5_000;
 /** What cannot be applied for now is tried again for so long, ever more rarely, before somebody has to look. */
 const retriedForSeconds = 86_400;
 const retryInSeconds = { least: 30, most: 300 };
@@ -242,8 +246,9 @@ async function applyGroup(ctx: Context, jobs: readonly Job[], broken: Settled[])
   } catch (error) {
     const [only, ...more] = jobs;
     if (!only) return { completed: 0, newEvents: 0, newInbound: 0 };
-    if (more.length === 0) {
-      broken.push(setAside(only, { error: messageOf(error), again: !isOurs(error) }));
+    // Each alone would wait as long again, and the lease would run out.
+    if (more.length === 0 || isLockTimeout(error)) {
+      for (const job of jobs) broken.push(setAside(job, { error: messageOf(error), again: !isOurs(error) }));
       return { completed: 0, newEvents: 0, newInbound: 0 };
     }
     let done: Outcome = { completed: 0, newEvents: 0, newInbound: 0 };
@@ -258,6 +263,7 @@ const isOurs = (error: unknown): boolean =>
 
 const applyTogether = (ctx: Context, jobs: readonly Job[]): Promise<Outcome> =>
   transact(ctx, async (ctx) => {
+    await limitLockWaits(ctx.db, lockTimeoutMs);
     const held = new Set(
       await settle(
         ctx.db,

@@ -119,6 +119,17 @@ export async function settle(
   return rows.map((row) => row.id);
 }
 
+/**
+ * For a transaction that works under a claim: it waits so long for each lock and then fails, so that its rows can be put back while they are
+ * still its own. Without it they would count as left behind by a worker that crashed.
+ */
+export const limitLockWaits = (db: Transaction<DB>, ms: number) =>
+  sql`select set_config('lock_timeout', ${`${ms}ms`}, true)`.execute(db);
+
+/** Somebody else holds what was waited for: neither a failure nor a crash. */
+export const isLockTimeout = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && error.code === "55P03";
+
 /** What a sweep can ask for; `reconcile` are sends whose end is unknown. */
 export type DueKind = "deliveries" | "actions" | "imports" | "send" | "reconcile";
 

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { applyDeliveries, getDelivery, listDeliveries, replayDeliveries } from "../../../core/deliveries/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
+import { hold } from "../../support/race.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 import {
   apply,
@@ -417,6 +418,28 @@ it("object storage that is away costs a delivery nothing for a day; then somebod
   await advance(database, 3_600);
   expect(await apply(tenant)).toMatchObject({ claimed: 1, completed: 0, failed: 1 });
 });
+
+it("deliveries whose message is held for long are put back and spend nothing: waiting is no crash", async () => {
+  const { tenant, message } = await oneMessage();
+  await archive(tenant, "sendgrid", [
+    events([mailEvent(message.id, "delivered", 5)]),
+    events([mailEvent(message.id, "open", 60)]),
+  ]);
+  const holding = hold(tenant, (ctx) =>
+    sql`select from outbound_messages where tenant_id = ${ctx.tenantId} for update`.execute(ctx.db),
+  );
+  await holding.reached;
+  expect(await apply(tenant)).toMatchObject({ claimed: 2, completed: 0, failed: 0 });
+  holding.release();
+  await holding.done;
+  const { rows } =
+    await sql`select distinct status, attempts from webhook_deliveries where tenant_id = ${tenant.tenantId}`.execute(
+      database.owner,
+    );
+  expect(rows).toEqual([{ status: "pending", attempts: 0 }]);
+  await advance(database, 30);
+  expect(await apply(tenant)).toMatchObject({ claimed: 2, completed: 2, newEvents: 2 });
+}, 30_000);
 
 it("a worker whose lease ran out applies nothing that another has taken over", async () => {
   const { tenant, message } = await oneMessage();

@@ -58,6 +58,8 @@ const sweeperMaySee = new Set([
   "key_hash",
   "revoked_at",
   "expires_at",
+  // When a tenant was last examined: whose turn it is.
+  "ran_at",
 ]);
 
 interface Refusal {

@@ -177,7 +177,8 @@ export function stack() {
   });
 
   new aws.cloudwatch.MetricAlarm("SpillAlarm", {
-    alarmDescription: "Webhooks have waited in the bucket for a quarter of an hour: a STOP among them is not in effect yet",
+    alarmDescription:
+      "Webhooks have waited in the bucket for a quarter of an hour: a STOP among them is not in effect yet",
     namespace: "Outrider",
     metricName: "WebhooksSpilled",
     statistic: "Minimum",

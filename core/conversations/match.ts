@@ -121,7 +121,10 @@ const senders = (open: readonly Open[]) =>
       : [{ n, channel: question.inbound.channel, key, from: question.inbound.from, account: question.channelConfigId }];
   });
 
-/** The pair of our account and their address, with the last message that was sent between them. */
+/**
+ * The pair of our account and their address, with the last message that is known to have been sent between them. A call whose end is unknown is
+ * not among them: that somebody writes does not prove that it was accepted. Such an answer counts for the contact and its walk.
+ */
 async function byAddress(ctx: TxContext, open: readonly Open[]): Promise<Row[]> {
   const wanted = senders(open);
   if (wanted.length === 0) return [];
@@ -131,8 +134,8 @@ async function byAddress(ctx: TxContext, open: readonly Open[]): Promise<Row[]> 
                 ${wanted.map((w) => w.account)}::text[]) as w(n, channel, key, account),
       lateral (select * from outbound_messages
                where tenant_id = ${ctx.tenantId} and channel = w.channel and suppression_key = w.key
-                 and (sent_at is not null or status in ('sending', 'ambiguous'))
-               order by (channel_config_id = w.account) desc nulls last, coalesce(sent_at, updated_at) desc, id desc limit 1) m`.execute(
+                 and sent_at is not null and status <> 'accepted_unknown'
+               order by (channel_config_id = w.account) desc nulls last, sent_at desc, id desc limit 1) m`.execute(
     ctx.db,
   );
   return rows;

@@ -121,16 +121,15 @@ export const createSender = command(
   },
 );
 
-const Mark = z.object({
-  id: idOf("sender"),
-  providerSenderId: z.string().max(200).optional(),
+const Mark = z.object({ id: idOf("sender"), providerSenderId: z.string().max(200).optional() });
+const MarkVerified = Mark.extend({
   /** The account that proved it: its mail leaves through that one from now on. */
   channelConfigId: idOf("channelConfig").optional(),
 });
 
 async function mark(
   ctx: TxContext,
-  { id, providerSenderId, channelConfigId }: z.output<typeof Mark>,
+  { id, providerSenderId, channelConfigId }: z.output<typeof MarkVerified>,
   status: (typeof senderStatuses)[number],
 ): Promise<SenderIdentity> {
   const row = await ctx.db
@@ -150,7 +149,7 @@ async function mark(
 }
 
 /** After the provider, or the tenant's DNS, has proved the address. The first verified sender becomes the default. */
-export const markSenderVerified = command(Mark, async (ctx, input): Promise<SenderIdentity> => {
+export const markSenderVerified = command(MarkVerified, async (ctx, input): Promise<SenderIdentity> => {
   await lockTenant(ctx);
   const row = await mark(ctx, input, "verified");
   await wakeHeld(ctx, ["sender_unverified"]);

@@ -58,6 +58,7 @@ it("imports with exactly the refusals and duplicates that were put in", async ()
   await runImports(deps, ctx, [id], { remainingMs: () => 600_000 });
   expect((await getImport(ctx, { id: id })).rows).toEqual({
     read: expected.total,
+    warned: expected.malformed_phone,
     rejected: expected.no_email + expected.malformed_email,
     duplicate: expected.exact_duplicate + expected.case_duplicate,
     accepted: expected.good + expected.malformed_phone + expected.no_name,

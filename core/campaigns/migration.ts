@@ -6,7 +6,7 @@ import { lockWalkers } from "./apply.ts";
 import { Net } from "./fold.ts";
 import { campaignOf, errors } from "./manage.ts";
 import { migrateState } from "./migrate.ts";
-import { initialState } from "./state.ts";
+import { initialState, isTerminal } from "./state.ts";
 import { planVersions } from "./versions.ts";
 import { writeNets } from "./write.ts";
 
@@ -50,7 +50,9 @@ export const migrateEnrollments = command(
     const moved: string[] = [];
     const changed = walkers.flatMap((walker) => {
       const from = plans.get(walker.plan_version_id);
-      if (!from) return [];
+      // It may have ended, or been moved by another call, before the lock was had.
+      if (!from || (walker.status !== "draft" && isTerminal(walker.status)) || walker.plan_version_id === planVersionId)
+        return [];
       const state = walker.state.key === undefined ? initialState(walker.contact_id) : walker.state;
       const { problem, ...result } = migrateState(from.plan, target.plan, state, nodeMap, ctx.now);
       if (problem === undefined) moved.push(walker.id);

@@ -1,9 +1,11 @@
 /** Moving those on their way to another version of their plan: whoever could not go at first may go with a better map, and nobody is left behind. */
+import { sql } from "kysely";
 import { expect, it } from "vitest";
 import { activate, addPlanVersion, createCampaign, enroll, migrateEnrollments } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, readyTenant } from "../../support/outreach.ts";
+import { hold, waits } from "../../support/race.ts";
 import { setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -50,4 +52,22 @@ it("a walk that was about to begin begins at the start of the new plan", async (
   const { tenant, id } = await walking(false);
   expect(await migrateEnrollments(tenant, { campaignId: id })).toMatchObject({ migrated: 2, needMapping: [] });
   expect(await pump(tenant)).toMatchObject({ accepted: 2 });
+});
+
+it("an enrollment that ends while the migration waits for it keeps its plan", async () => {
+  const { tenant, id } = await walking(true);
+  const open = hold(tenant, (ctx) =>
+    sql`update contact_campaigns set status = 'stopped', state = state || '{"status": "stopped"}'
+      where tenant_id = ${ctx.tenantId} and campaign_id = ${id}`.execute(ctx.db),
+  );
+  await open.reached;
+  const migrating = migrateEnrollments(tenant, { campaignId: id, nodeMap: { intro: "hello" } });
+  await waits(database, migrating);
+  open.release();
+  await open.done;
+  expect(await migrating).toMatchObject({ migrated: 0, needMapping: [] });
+  const { rows } = await sql<{ version: number }>`
+    select distinct v.version_number::int as version from contact_campaigns e join campaign_plan_versions v on v.id = e.plan_version_id
+    where e.campaign_id = ${id}`.execute(database.owner);
+  expect(rows).toEqual([{ version: 1 }]);
 });

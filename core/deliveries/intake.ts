@@ -6,7 +6,7 @@
  */
 import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
-import type { Kysely } from "kysely";
+import { type Kysely, sql } from "kysely";
 import type { DB } from "../db/types.gen.ts";
 import { type Context, DomainError, idOf, newId, reach, storableText, transact, within } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
@@ -106,6 +106,15 @@ export class WebhookIntake {
       });
       return null;
     }
+  }
+
+  /** Whether the database answers: what cannot be archived although it does is its endpoint's trouble and nobody else's. */
+  async canArchive(): Promise<boolean> {
+    const asked = sql`select 1`.execute(this.#deps.db);
+    return within(archiveMs, asked, errors.unavailable).then(
+      () => true,
+      () => false,
+    );
   }
 
   /**

@@ -63,8 +63,6 @@ type Outcome = keyof DrainReport;
 const page = 500;
 /** Taken at the same time; the archive shares INSERTs among them. */
 const lanes = 32;
-/** Endpoints that nothing could be stored for, and nothing for any other: then it is the database that is away and not their keys. */
-const maxAway = 3;
 
 /**
  * Takes what was spilled until nothing is left or the time is over. An endpoint that cannot be read now, because its credentials do not open,
@@ -73,19 +71,20 @@ const maxAway = 3;
  */
 export async function drainSpill(
   blobs: Pick<Blobs, "get" | "put" | "list" | "delete">,
-  intake: Pick<WebhookIntake, "archive">,
+  intake: Pick<WebhookIntake, "archive" | "canArchive">,
   hasTime: () => boolean,
 ): Promise<DrainReport> {
   const report = { archived: 0, refused: 0, failed: 0, waiting: 0 };
   const away = new Set<string>();
   for (let keys = await blobs.list(prefix, page); keys.length > 0; keys = await blobs.list(prefix, page, keys.at(-1))) {
     for (let from = 0; from < keys.length; from += lanes) {
-      const isOver = !hasTime() || (away.size >= maxAway && report.archived === 0);
-      if (isOver) return { ...report, waiting: report.waiting + keys.length - from };
+      if (!hasTime()) return { ...report, waiting: report.waiting + keys.length - from };
       const outcomes = await Promise.all(
         keys.slice(from, from + lanes).map((key) => drainOne(blobs, intake, away, key)),
       );
       for (const outcome of outcomes) if (outcome !== null) report[outcome]++;
+      const isAway = outcomes.includes("waiting") && !(await intake.canArchive());
+      if (isAway) return { ...report, waiting: report.waiting + keys.length - from - outcomes.length };
     }
   }
   return report;

@@ -1,6 +1,7 @@
 /** Whether the installation can work. Invariant: it always answers, and in time; a database that does not is the answer. */
 import { type Kysely, sql } from "kysely";
 import type { DB } from "../db/types.gen.ts";
+import { within } from "../kernel/index.ts";
 
 export interface Health {
   readonly status: "ok" | "unavailable";
@@ -14,10 +15,6 @@ const down: Health = { status: "unavailable", migration: null, clock: null };
 
 /** @param limitMs how long the database may take */
 export async function health(db: Kysely<DB>, limitMs: number): Promise<Health> {
-  const limit = AbortSignal.timeout(limitMs);
-  const late = new Promise<Health>((resolve) => {
-    limit.addEventListener("abort", () => resolve(down), { once: true });
-  });
   const asked = sql<{ migration: string | null; virtual: boolean }>`
     select (select max(name) from kysely_migration) as migration,
            coalesce((select clock_at is not null from deployment), false) as virtual`
@@ -28,7 +25,6 @@ export async function health(db: Kysely<DB>, limitMs: number): Promise<Health> {
         migration: row?.migration ?? null,
         clock: row?.virtual ? "virtual" : "real",
       }),
-    )
-    .catch((): Health => down);
-  return Promise.race([asked, late]);
+    );
+  return within(limitMs, asked, () => new Error("the database took too long")).catch(() => down);
 }

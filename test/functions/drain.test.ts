@@ -171,6 +171,31 @@ test("an endpoint whose credentials cannot be opened holds up nobody else", asyn
   expect(await archived()).toHaveLength(1);
 });
 
+test("endpoints whose credentials cannot be opened hold up nobody, however many they are and however much waits for them", async () => {
+  const down = app(hostOver(dead));
+  const channel = (n: number) =>
+    ({
+      channel: "email",
+      provider: "sendgrid",
+      name: `mail ${n}`,
+      credentials: { apiKey: "SG.k", eventWebhookPublicKeys: [spki] },
+    }) as const;
+  const broken = await newTenant(database);
+  for (let n = 0; n < 4; n++) {
+    path = `/webhooks/sendgrid/${(await createChannel(broken, { keys, publicUrl }, channel(n))).id}`;
+    for (let k = 0; k < 10; k++) await post(down, Buffer.from(`[${k}]`));
+  }
+  await database.owner
+    .updateTable("channel_configs")
+    .set({ api_credentials: "broken" })
+    .where("tenant_id", "=", broken.tenantId)
+    .execute();
+  path = `/webhooks/sendgrid/${(await createChannel(tenant, { keys, publicUrl }, channel(9))).id}`;
+  await post(down, Buffer.from("[1]"));
+  expect(await drain()).toEqual({ archived: 1, refused: 0, failed: 0, waiting: 40 });
+  expect(await archived()).toHaveLength(1);
+});
+
 test("the same webhook spilled twice and delivered once more is one delivery", async () => {
   const down = app(hostOver(dead));
   const at = new Date();

@@ -42,16 +42,30 @@ export function connect({
   // When the first statement asks for it: a function at Neon never reads node-postgres.
   const open = async (): Promise<PostgresPool> => {
     const pool = driver === "neon" ? new NeonPool(settings) : new (await import("pg")).default.Pool(settings);
-    pool.on("error", onConnectionLost);
+    pool.on("error", (error: unknown) => onConnectionLost(asError(error)));
     // The pool listens only while a connection is idle. One that dies between two statements of a transaction would end the
     // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
     pool.on("connect", (client: Queryable & { on(event: "error", listener: () => void): unknown }) => {
       client.on("error", () => {});
+      failWithErrors(client);
       deferBegin(client);
     });
     return pool as unknown as PostgresPool;
   };
   return new Kysely<DB>({ dialect: new PostgresDialect({ pool: open }) });
+}
+
+/** Neon's driver hands on the WebSocket's event when a connection breaks: no Error, so no stack, no `instanceof`, nothing to log. */
+const asError = (failure: unknown): Error =>
+  failure instanceof Error ? failure : new Error("The connection to the database was lost.", { cause: failure });
+
+/** Changes one connection for good: whatever its driver rejects with, callers get an Error. */
+function failWithErrors(client: Queryable): void {
+  const query = client.query.bind(client);
+  client.query = (text, values) =>
+    query(text, values).catch((failure: unknown) => {
+      throw asError(failure);
+    });
 }
 
 /** What both drivers' clients have in common. */

@@ -9,6 +9,7 @@ import * as z from "zod";
 import {
   type Context,
   DomainError,
+  Instant,
   idOf,
   newId,
   type Paged,
@@ -42,7 +43,7 @@ export const Simulate = z.strictObject({
   /** `enrolled`: everybody on their way, from where they are. Anything else: as if they were enrolled at the start. */
   audience: z.union([z.literal("enrolled"), Audience]).default("enrolled"),
   /** Default: now. */
-  startAt: z.coerce.date().optional(),
+  startAt: Instant.optional(),
   /** How people react: not at all (default), or by rates. */
   engagement: z.union([z.literal("none"), ReactionRates]).default("none"),
   store: z.boolean().default(true),

@@ -3,7 +3,7 @@
  * there is changes only what today's code reads better.
  */
 import * as z from "zod";
-import { type Context, idOf, parseInput, transact } from "../kernel/index.ts";
+import { type Context, Instant, idOf, parseInput, transact } from "../kernel/index.ts";
 import { batchOf, type DeliveryDeps, load, note, type Read, readOne } from "./apply.ts";
 import { takeEffect } from "./effects.ts";
 
@@ -12,9 +12,9 @@ export const Replay = z.union([
   z
     .object({
       /** Received at or after. */
-      from: z.coerce.date(),
+      from: Instant,
       /** Received before. */
-      to: z.coerce.date(),
+      to: Instant,
       /** Only those of one endpoint. */
       channelConfigId: idOf("channelConfig").optional(),
     })

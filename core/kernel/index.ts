@@ -6,6 +6,7 @@ export * from "./context.ts";
 export * from "./error.ts";
 export * from "./fault.ts";
 export * from "./id.ts";
+export * from "./instant.ts";
 export * from "./json.ts";
 export * from "./page.ts";
 export * from "./places.ts";

@@ -1,4 +1,7 @@
-/** Cursor pages: stable under inserts, one index range scan per page. A cursor is opaque and bound to nothing but a position. */
+/**
+ * Cursor pages: stable under inserts, one index range scan per page. A cursor here is a bare position; the API gives it out with proof of
+ * whose it is (`functions/api/cursors.ts`).
+ */
 import * as z from "zod";
 import { DomainError } from "./error.ts";
 
@@ -13,22 +16,21 @@ export interface Paged<T> {
   readonly nextCursor: string | null;
 }
 
+export const cursorInvalid = (cursor: string): DomainError =>
+  new DomainError(
+    "invalid",
+    "page.cursor_invalid",
+    "cursor is not one this API gave out for this list; leave it away to start over.",
+    { fields: [{ path: "cursor", value: cursor, message: "use nextCursor of a page of the same list, unchanged" }] },
+  );
+
 export const encodeCursor = (id: string): string => Buffer.from(id, "utf8").toString("base64url");
 
 /** @returns the id after which the page starts, or undefined for the first page. */
 export function decodeCursor(cursor: string | undefined): string | undefined {
   if (cursor === undefined) return undefined;
   const id = Buffer.from(cursor, "base64url").toString("utf8");
-  if (!/^[a-z]+_[0-9A-Z]{26}$/.test(id)) {
-    throw new DomainError(
-      "invalid",
-      "page.cursor_invalid",
-      "cursor is not one this API gave out; leave it away to start over.",
-      {
-        fields: [{ path: "cursor", value: cursor, message: "use nextCursor of a page, unchanged" }],
-      },
-    );
-  }
+  if (!/^[a-z]+_[0-9A-Z]{26}$/.test(id)) throw cursorInvalid(cursor);
   return id;
 }
 

@@ -7,6 +7,7 @@ import {
   command,
   DomainError,
   decodeCursor,
+  Instant,
   idOf,
   leadStatuses,
   newId,
@@ -230,7 +231,7 @@ export const listLeads = query(
     source: z.string().max(500).optional(),
     importId: idOf("import").optional(),
     minScore: z.coerce.number().int().min(0).max(100).optional(),
-    createdAfter: z.coerce.date().optional(),
+    createdAfter: Instant.optional(),
   }),
   async (ctx, { limit, cursor, ...filter }) => {
     const before = decodeCursor(cursor);

@@ -3,11 +3,13 @@ import { sql } from "kysely";
 import * as z from "zod";
 import {
   channels,
+  cursorInvalid,
   DomainError,
   decodeCursor,
   encodeCursor,
   eventTypes,
   gateReasons,
+  Instant,
   idOf,
   messageStatuses,
   Page,
@@ -105,7 +107,7 @@ export const listEvents = query(
     messageId: idOf("message").optional(),
     type: z.enum(eventTypes).optional(),
     machine: z.boolean().optional().describe("false: without opens and clicks that machines made"),
-    after: z.coerce.date().optional().describe("happened at or after this instant"),
+    after: Instant.optional().describe("happened at or after this instant"),
   }),
   async (ctx, { limit, cursor, messageId, type, machine, after }) => {
     const before = eventCursor(cursor);
@@ -151,12 +153,5 @@ function eventCursor(cursor: string | undefined): { readonly at: string; readonl
     .toString("utf8")
     .match(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (mev_[0-9A-Z]{26})$/);
   if (found) return { at: found[1] ?? "", id: found[2] ?? "" };
-  throw new DomainError(
-    "invalid",
-    "page.cursor_invalid",
-    "cursor is not one this API gave out; leave it away to start over.",
-    {
-      fields: [{ path: "cursor", value: cursor, message: "use nextCursor of a page, unchanged" }],
-    },
-  );
+  throw cursorInvalid(cursor);
 }

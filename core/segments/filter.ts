@@ -5,7 +5,7 @@
  */
 import { type Expression, type RawBuilder, type SqlBool, sql } from "kysely";
 import * as z from "zod";
-import { channels } from "../kernel/index.ts";
+import { channels, Instant } from "../kernel/index.ts";
 
 /** Field → column of the query in `members.ts` (l: lead, c: contact, p: person, m: company), by the kind of its values. */
 export const textFields = {
@@ -66,13 +66,18 @@ const numberField = z.enum(keysOf(numberFields));
 const timeField = z.enum(keysOf(timeFields));
 const anyField = z.enum([...keysOf(textFields), ...keysOf(numberFields), ...keysOf(timeFields)]);
 
+/** Stays the text that was written: a stored filter reads as its author left it. */
+const storableTime = z.iso
+  .datetime({ offset: true })
+  .refine((text) => Instant.safeParse(text).success, "expected an instant of the years 1 to 9999");
+
 /** `{op: "eq", field: "company.industry", value: "Banks"}`: one condition. Absent values match nothing but `not_set`. */
 const Condition = z.discriminatedUnion("op", [
   z.strictObject({ op: z.enum(["eq", "neq"]), field: textField, value: word }),
   z.strictObject({ op: z.enum(["in", "not_in"]), field: textField, value: words }),
   z.strictObject({ op: z.enum(["contains", "starts_with"]), field: textField, value: word }),
   z.strictObject({ op: z.enum(["gt", "gte", "lt", "lte", "equals"]), field: numberField, value: z.number() }),
-  z.strictObject({ op: z.enum(["before", "after"]), field: timeField, value: z.iso.datetime({ offset: true }) }),
+  z.strictObject({ op: z.enum(["before", "after"]), field: timeField, value: storableTime }),
   /** In the last so many days, as of when the segment is read. */
   z.strictObject({ op: z.literal("within_days"), field: timeField, value: z.number().int().min(1).max(3_650) }),
   z.strictObject({ op: z.enum(["set", "not_set"]), field: anyField }),

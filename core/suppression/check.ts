@@ -9,6 +9,7 @@ import {
   type Channel,
   channels,
   decodeCursor,
+  Instant,
   Page,
   paged,
   query,
@@ -137,7 +138,7 @@ const columns = [
 
 /** The suppression in force for an address at an instant, or null: what we knew when we sent. */
 export const asOf = query(
-  Address.extend({ at: z.coerce.date() }),
+  Address.extend({ at: Instant }),
   async (ctx, { channel, address, at }): Promise<Suppression | null> => {
     const key = suppressionKey(channel, address);
     if (key === null) return null;

@@ -10,6 +10,7 @@ import {
   command,
   DomainError,
   decodeCursor,
+  Instant,
   idOf,
   newId,
   normalizeEmail,
@@ -63,7 +64,7 @@ export const grantConsent = command(
     text: evidence.optional().describe("the words the person agreed to"),
     ip: z.string().max(64).optional(),
     formVersion: z.string().max(200).optional(),
-    grantedAt: z.coerce.date().optional().describe("default: now"),
+    grantedAt: Instant.optional().describe("default: now"),
     contactId: idOf("contact").optional(),
   }),
   async (ctx, input) => {

@@ -9,6 +9,7 @@ import {
   command,
   DomainError,
   decodeCursor,
+  Instant,
   idOf,
   newId,
   Page,
@@ -98,7 +99,7 @@ export const createApiKey = command(
     scopes: z.array(z.enum(apiScopes)).min(1).max(apiScopes.length),
     /** Who acts when the key is used; default: whoever creates it. */
     actorId: idOf("actor").optional(),
-    expiresAt: z.coerce.date().optional(),
+    expiresAt: Instant.optional(),
   }),
   async (ctx, input): Promise<{ readonly apiKey: string; readonly key: ApiKey }> => {
     if (input.expiresAt && input.expiresAt <= ctx.now) throw errors.expired();

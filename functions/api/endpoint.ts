@@ -108,7 +108,7 @@ export const page = <S extends z.ZodType>(item: S) =>
       .string()
       .nullable()
       .describe("cursor of the next page; null on the last one")
-      .meta({ examples: [encodeCursor("lead_01J8Z7Q4M0V5T9W3X2Y1A6B7C8")] }),
+      .meta({ examples: [`${encodeCursor("lead_01J8Z7Q4M0V5T9W3X2Y1A6B7C8")}.0Z6uQb3mVxkN5wYs`] }),
   });
 
 /** No body. */

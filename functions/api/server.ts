@@ -12,6 +12,7 @@ import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { problemOf, requestIdOf, withProblems } from "../lib/http.ts";
 import type { Host } from "../lib/runtime.ts";
 import { callerOf } from "./caller.ts";
+import { isPaged, withCursor, withPosition } from "./cursors.ts";
 import { type Endpoint, type Method, pathFields } from "./endpoint.ts";
 import { readRequest } from "./input.ts";
 
@@ -66,17 +67,19 @@ function refuseMethod(methods: readonly Method[]) {
 }
 
 function handle(host: Host, endpoint: Endpoint): Run {
+  const paged = isPaged(endpoint);
+  const { signingKeys } = host;
   return async (c) => {
     const started = performance.now();
     const ctx = await callerOf(host, c, endpoint.scope);
     const request = await readRequest(c, endpoint);
-    const run = async (at: typeof ctx): Promise<Answer> => ({
-      status: endpoint.status ?? 200,
-      body: bodyText(
-        endpoint,
-        await endpoint.run({ ctx: at, host, input: request.input as never, bytes: request.bytes }),
-      ),
-    });
+    const place = { tenantId: ctx.tenantId, method: endpoint.method, path: c.req.path };
+    const input = paged ? withPosition(signingKeys, place, request.input) : request.input;
+    const run = async (at: typeof ctx): Promise<Answer> => {
+      const result = await endpoint.run({ ctx: at, host, input: input as never, bytes: request.bytes });
+      const shown = paged ? withCursor(signingKeys, place, result) : result;
+      return { status: endpoint.status ?? 200, body: bodyText(endpoint, shown) };
+    };
     const key = endpoint.method === "post" ? c.req.header("idempotency-key") : undefined;
     const answer = key === undefined ? await run(ctx) : await runOnce(key);
     host.log.info("request.answered", {

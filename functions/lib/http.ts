@@ -187,13 +187,19 @@ export function lambda<E extends Env>(
 const unsendable = /[^\t\x20-\x7e\x80-\xff]/g;
 const headerName = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
-/** API Gateway decodes header values as UTF-8; no header that we read has other than ASCII characters. */
+/**
+ * API Gateway decodes header values as UTF-8; no header that we read has other than ASCII characters. It also hands over the body of a GET,
+ * which means nothing and which a `Request` cannot have.
+ */
 function asOnTheWire(event: APIGatewayProxyEventV2): APIGatewayProxyEventV2 {
+  const { body, ...rest } = event;
+  const hasNoBody = body === undefined || ["GET", "HEAD"].includes(event.requestContext.http.method);
   const headers = Object.entries(event.headers ?? {}).flatMap(([name, value]) =>
     headerName.test(name) && value !== undefined ? [[name, value.replaceAll(unsendable, "?").trim()] as const] : [],
   );
   return {
-    ...event,
+    ...rest,
+    ...(hasNoBody ? {} : { body }),
     headers: Object.fromEntries(headers),
     ...(event.cookies && { cookies: event.cookies.map((cookie) => cookie.replaceAll(unsendable, "?")) }),
   };

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod";
 import { encodeCursor } from "../../../core/kernel/page.ts";
 import { type ApiScope, apiScopes } from "../../../core/tenancy/index.ts";
+import { isPaged } from "../../../functions/api/cursors.ts";
 import { type Endpoint, pathFields } from "../../../functions/api/endpoint.ts";
 import { endpoints } from "../../../functions/api.ts";
 import { type Catalogue, readCatalogue } from "../../isolation/catalogue.ts";
@@ -221,26 +222,38 @@ describe("a key", () => {
 });
 
 describe("a cursor", () => {
-  const lists = endpoints.filter((one) => {
-    const fields = z.toJSONSchema(one.input, { unrepresentable: "any", io: "input" }) as { properties?: object };
-    return one.method === "get" && "cursor" in (fields.properties ?? {}) && pathFields(one.path).length === 0;
-  });
+  const lists = endpoints.filter((one) => isPaged(one) && one.method === "get" && pathFields(one.path).length === 0);
 
   test.each(lists.map((one) => [one.path, one] as const))(
-    "of another tenant shows nothing of it in %s",
+    "of another tenant is refused by %s like one that nobody gave out",
     async (path, one) => {
       const [left] = asking;
       if (!left) throw new Error("nobody asks");
-      const examples = (one.example ?? {}) as Record<string, string>;
-      const theirs = await owner.get(`${path}?${new URLSearchParams({ ...examples, limit: "1" })}`);
-      const given = theirs.body?.nextCursor ?? encodeCursor(known[resourceOf(path)] ?? missingId("lead"));
-      for (const cursor of [given, encodeCursor(missingId("lead"))]) {
-        const { answer } = await ask(left.client, one, () => "", { ...examples, cursor });
-        expect([200, 422], answer.text).toContain(answer.status);
-        for (const id of Object.values(known)) expect(answer.text).not.toContain(id);
+      const theirs = await owner.get(`${path}?${new URLSearchParams({ ...one.example, limit: "1" })}`);
+      const unsigned = encodeCursor(known[resourceOf(path)] ?? missingId("lead"));
+      const asked: Asked[] = [];
+      for (const cursor of [theirs.body?.nextCursor ?? unsigned, unsigned, "nonsense"])
+        asked.push(await ask(left.client, one, () => "", { ...one.example, cursor }));
+      for (const { answer, statements: cost } of asked) {
+        expect([answer.status, answer.body.code], answer.text).toEqual([422, "page.cursor_invalid"]);
+        expect(cost).toBe(asked[0]?.statements);
       }
     },
   );
+
+  test("of one list is refused by every other", async () => {
+    const [left] = asking;
+    if (!left) throw new Error("nobody asks");
+    await left.client.post("/v1/leads", { firstName: "Lin", email: "lin@example.com" });
+    const { nextCursor } = (await left.client.get("/v1/leads?limit=1")).body;
+    expect((await left.client.get(`/v1/leads?cursor=${nextCursor}`)).status).toBe(200);
+    for (const { path, example } of lists.filter((one) => one.path !== "/v1/leads")) {
+      const { status, body } = await left.client.get(
+        `${path}?${new URLSearchParams({ ...example, cursor: nextCursor })}`,
+      );
+      expect([status, body.code], path).toEqual([422, "page.cursor_invalid"]);
+    }
+  });
 });
 
 describe("an idempotency key", () => {

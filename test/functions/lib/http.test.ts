@@ -113,6 +113,16 @@ describe("an event of API Gateway", () => {
     expect((await call(event("grüße", false), fakeInvocation())).body).toBe(Buffer.from("grüße").toString("hex"));
   });
 
+  test("is answered although it has a body that its method cannot have", async () => {
+    const call = lambda(app().hono);
+    const { requestContext, ...rest } = event("x", false);
+    for (const method of ["GET", "HEAD"]) {
+      const http = { ...requestContext.http, method, path: "/http" };
+      const odd = { ...rest, rawPath: "/http", requestContext: { ...requestContext, http } };
+      expect((await call(odd, fakeInvocation())).headers?.["content-type"]).toBe("application/problem+json");
+    }
+  });
+
   test("is answered whatever stands in headers that nobody reads", async () => {
     const call = lambda(app().hono);
     const headers = { "user-agent": "日本 €", "x-a": "a\r\nb", "x-b": "\0", "": "x", "a b": "y" };

@@ -5,10 +5,14 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { testDatabase } from "../support/database.ts";
 import { runs } from "../support/runs.ts";
-import { runBells, runEvents, runImports, runTracking } from "./request-runs.ts";
+import { runBells } from "./bell-runs.ts";
+import { lists, runCursors, tamperCursors } from "./cursors.ts";
+import { runEvents } from "./event-runs.ts";
+import { runImports } from "./import-runs.ts";
 import { hostileRig, type Rig } from "./rig.ts";
 import { runScanners } from "./scanners.ts";
 import { tamper } from "./tokens.ts";
+import { runTracking } from "./tracking-runs.ts";
 import { runWebhooks } from "./webhook-runs.ts";
 import { hostileWebhooks } from "./webhooks.ts";
 
@@ -72,6 +76,15 @@ test("a changed link is no link", () => {
   expect(accepted).toEqual([]);
   expect(tried).toBeGreaterThan(50_000);
 });
+
+test("a changed cursor is no cursor, in any list", async () => {
+  const { tried, accepted } = tamperCursors(20_261_121, runs(5_000, 100_000), lists.slice(0, runs(2, lists.length)));
+  expect(accepted).toEqual([]);
+  expect(tried).toBeGreaterThan(5_000);
+  const { findings, requests } = await runCursors(rig, runs(200, 5), quiet);
+  expect(findings).toEqual([]);
+  expect(requests).toBeGreaterThan(lists.length * 30);
+}, 60_000);
 
 test("all of it fits into bounded memory", () => {
   expect(process.resourceUsage().maxRSS / 1024).toBeLessThan(maxMegabytes);

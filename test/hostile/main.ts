@@ -6,13 +6,19 @@ import { runPool } from "../long/pool.ts";
 import { conclude, type Figure, longOptions, progress } from "../long/report.ts";
 import { cloneDatabase } from "../support/clone.ts";
 import { startTestServer } from "../support/global-setup.ts";
-import { runApi, runBells, runEvents, runImports, runTracking } from "./request-runs.ts";
+import { runApi } from "./api-runs.ts";
+import { runBells } from "./bell-runs.ts";
+import type { Ran } from "./collector.ts";
+import { runCursors, tamperCursors } from "./cursors.ts";
+import { runEvents } from "./event-runs.ts";
+import { runImports } from "./import-runs.ts";
 import { hostileRig } from "./rig.ts";
 import { runScanners } from "./scanners.ts";
 import { bases, type Tally } from "./signatures.ts";
 import type { Job } from "./signatures.worker.ts";
 import { tamper } from "./tokens.ts";
-import { type Ran, runWebhooks } from "./webhook-runs.ts";
+import { runTracking } from "./tracking-runs.ts";
+import { runWebhooks } from "./webhook-runs.ts";
 import { hostileWebhooks } from "./webhooks.ts";
 
 const options = longOptions(["signatures"]);
@@ -52,6 +58,12 @@ const highest = (): string => `${Math.round(process.resourceUsage().maxRSS / 102
   details.push(...accepted.slice(0, 10));
   figures.push({ name: "tampered links", count: tried, violations: accepted.length, seconds: since(started) });
 }
+{
+  const started = performance.now();
+  const { tried, accepted } = tamperCursors(options.seed, 100_000);
+  details.push(...accepted.slice(0, 10));
+  figures.push({ name: "tampered cursors", count: tried, violations: accepted.length, seconds: since(started) });
+}
 
 const running = await startTestServer();
 try {
@@ -88,6 +100,7 @@ try {
   await phase("tracking", 936, async (done) => [await runTracking(rig, done)]);
   await phase("imports", 200, async (done) => [await runImports(rig, 1, done)]);
   await phase("API", 20_000, async (done) => [await runApi(rig, 1, done)]);
+  await phase("cursors", 15_000, async (done) => [await runCursors(rig, 3, done)]);
   await phase("link scanners", 10_000, async (done) => [await runScanners(rig, 10_000, done)]);
   await database.drop();
 } finally {

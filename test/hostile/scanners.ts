@@ -3,8 +3,8 @@ import { sql } from "kysely";
 import { signLink, trackedLinkId } from "../../core/messages/index.ts";
 import { enrollmentsOf, messagesOf } from "../core/deliveries/world.ts";
 import { arrange } from "../support/tenant.ts";
+import type { Finding, Ran } from "./collector.ts";
 import type { Rig } from "./rig.ts";
-import type { Finding, Ran } from "./webhook-runs.ts";
 
 const person = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/141.0.0.0 Safari/537.36";
 /** Those that can be told from a person by what they say. */

@@ -3,16 +3,9 @@ import { describe, expect, test } from "vitest";
 import { parse } from "../../core/providers/twilio/events.ts";
 import { generator } from "../long/report.ts";
 import { runs } from "../support/runs.ts";
-import {
-  bases,
-  everyBit,
-  isAccepted,
-  newTally,
-  otherSignature,
-  randomChange,
-  spellings,
-  tryOne,
-} from "./signatures.ts";
+import { everyBit, otherSignature, spellings } from "./forgeries.ts";
+import { randomChange } from "./random-forgeries.ts";
+import { bases, isAccepted, newTally, tryOne } from "./signatures.ts";
 
 describe.each(bases)("$name", (base) => {
   test("is accepted as it was signed", () => expect(isAccepted(base, base.request)).toBe(true));

@@ -1,11 +1,13 @@
 /** One thread of the forging of signatures. */
 import { serve } from "../long/pool.ts";
 import { generator } from "../long/report.ts";
-import { bases, everyBit, newTally, randomChange, spellings, type Tally, tryOne } from "./signatures.ts";
+import { everyBit, spellings } from "./forgeries.ts";
+import { randomChange } from "./random-forgeries.ts";
+import { bases, newTally, type Tally, tryOne } from "./signatures.ts";
 
 export interface Job {
   readonly base: number;
-  /** Every bit and every spelling, or that many random changes. */
+  /** That many random forgeries; 0: every bit and every spelling. */
   readonly random: number;
   readonly seed: number;
 }
@@ -20,7 +22,8 @@ serve<null, Job, Tally>(async () => ({
       for (const attack of spellings(base)) tryOne(base, attack, tally);
     }
     const random = generator(seed);
-    for (let n = 0; n < count; n++) tryOne(base, randomChange(base, random), tally);
+    // A change that says the same is no forgery, so it does not count as one.
+    while (tally.tried < count) tryOne(base, randomChange(base, random), tally);
     return tally;
   },
   close: async () => {},

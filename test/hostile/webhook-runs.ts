@@ -5,22 +5,9 @@
 import { createHash } from "node:crypto";
 import { brotliDecompressSync } from "node:zlib";
 import { bell, fakeInvocation, sqsEvent } from "../functions/lib/fake.ts";
+import type { Finding, Ran } from "./collector.ts";
 import type { Rig } from "./rig.ts";
 import type { HostileWebhook } from "./webhooks.ts";
-
-export interface Finding {
-  readonly ingress: string;
-  readonly name: string;
-  readonly problem: string;
-}
-
-export interface Ran {
-  readonly ingress: string;
-  readonly requests: number;
-  readonly findings: readonly Finding[];
-  /** What became of the payloads, by outcome. */
-  readonly outcomes: Readonly<Record<string, number>>;
-}
 
 const maxJson = 1_048_576;
 const maxForm = 6 * 1_048_576;

@@ -2,7 +2,8 @@
  * The database of a simulation: a clone of the migrated template that gives every seed exactly the same start.
  *
  * Invariant: what a seed finds does not depend on the seeds before it. Tables are emptied down to their files; ids that SQL makes come
- * from a sequence; and nothing in the background (vacuum, statistics, cached plans) changes the order in which rows are found.
+ * from a sequence; nothing in the background (vacuum, statistics) changes the order in which rows are found, and plans, which are kept
+ * because planning costs more than the work, are kept for one seed only.
  */
 import { createHash } from "node:crypto";
 import pg from "pg";
@@ -23,7 +24,7 @@ const preparation = `
   reset allow_system_table_mods;
   do $$ declare t regclass; begin
     for t in ${tables} loop execute format('alter table %s set (autovacuum_enabled = false)', t); end loop;
-    execute format('alter database %I set plan_cache_mode = force_custom_plan', current_database());
+    execute format('alter database %I set plan_cache_mode = force_generic_plan', current_database());
     execute format('alter database %I set jit = off', current_database());
     execute format('alter database %I set max_parallel_workers_per_gather = 0', current_database());
     execute format('alter database %I set deadlock_timeout = ''1ms''', current_database());
@@ -49,7 +50,7 @@ const preparation = `
   declare t regclass; n bigint; filled text[] := '{}';
   begin
     set local session_replication_role = replica;
-    for t in ${tables} loop
+    for t in ${tables} and pg_relation_size(c.oid) > 0 loop
       execute format('delete from %s', t);
       get diagnostics n = row_count;
       if n > 0 then filled := filled || t::text; end if;
@@ -72,7 +73,7 @@ const preparation = `
   create function public.sim_digest() returns table (name text, digest text) language plpgsql as $$
   declare t regclass;
   begin
-    for t in ${tables} loop
+    for t in ${tables} and pg_relation_size(c.oid) > 0 loop
       name := t::text;
       execute format('select md5(string_agg(x, chr(10) order by x)) from (select (to_jsonb(r) - $1)::text as x from %s r) s', t)
         using array['signature', 'headers', 'api_credentials', 'key_hash', 'prefix'] into digest;
@@ -80,9 +81,23 @@ const preparation = `
     end loop;
   end $$;`;
 
+/** Names for statements, so that a connection reads and plans each of them once. */
+export class Statements {
+  readonly #names = new Map<string, string>();
+  named(text: string, values: readonly unknown[]): pg.QueryConfig {
+    let name = this.#names.get(text);
+    if (name === undefined) {
+      name = `s${this.#names.size}`;
+      this.#names.set(text, name);
+    }
+    return { name, text, values: values as unknown[] };
+  }
+}
+
 export class SimulationDatabase {
   /** Past row-level security, and never part of a simulated process: sets the clock, looks, checks. */
   readonly side: pg.Client;
+  readonly #statements = new Statements();
 
   private constructor(side: pg.Client) {
     this.side = side;
@@ -100,7 +115,7 @@ export class SimulationDatabase {
   }
 
   async setClock(at: number): Promise<void> {
-    await this.side.query("select set_app_clock($1)", [new Date(at)]);
+    await this.rows("select set_app_clock($1)", [new Date(at)]);
   }
 
   /** Makes what is there now the start of every seed. */
@@ -114,10 +129,11 @@ export class SimulationDatabase {
     if (row && row.filled.length > 0)
       await this.side.query(`vacuum (truncate, skip_locked false) ${row.filled.join(", ")}`);
     await this.side.query("select sim_fill()");
+    await this.side.query("discard plans");
   }
 
   async rows<T>(sql: string, params: readonly unknown[] = []): Promise<T[]> {
-    return (await this.side.query(sql, params as unknown[])).rows as T[];
+    return (await this.side.query(this.#statements.named(sql, params))).rows as T[];
   }
 
   /** One hash over everything that is committed, in an order of its own. */

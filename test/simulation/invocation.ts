@@ -7,13 +7,15 @@
  */
 import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
 import pg from "pg";
+import { deferBegin, type Queryable } from "../../core/db/begin.ts";
 import type { DB } from "../../core/db/types.gen.ts";
+import { Statements } from "./database.ts";
 
 export interface StatementTurn {
   readonly kind: "statement";
   readonly sql: string;
   readonly params: readonly unknown[];
-  readonly resolve: (result: pg.QueryResult) => void;
+  readonly resolve: (results: pg.QueryResult | readonly pg.QueryResult[]) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -78,16 +80,19 @@ export class Invocation {
     this.#wake?.();
   }
 
-  /** Resolves when it waits for a turn or has ended, and everything it does side by side has come to rest. */
+  /** Resolves when it waits for a turn or has ended. */
   async rest(): Promise<void> {
-    if (this.waiting.length === 0 && !this.done) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#wake = resolve;
-      await promise;
-      this.#wake = null;
-    }
-    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+    if (this.waiting.length > 0 || this.done) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    await promise;
+    this.#wake = null;
   }
+}
+
+/** What handlers do side by side comes to rest within a few turns of the event loop: nothing in them waits for anything real. */
+export async function quiesce(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A Lambda environment: one invocation at a time, one connection. */
@@ -96,6 +101,7 @@ export class Process {
   readonly client: pg.Client;
   readonly pid: number;
   current: Invocation | null = null;
+  readonly #statements = new Statements();
   #taken = false;
   #queue: ((client: unknown) => void)[] = [];
 
@@ -113,6 +119,11 @@ export class Process {
     return new Process(number, client, rows[0]?.pid ?? 0);
   }
 
+  /** Texts without parameters may be several statements, and answer one result for each. */
+  query(text: string, params: readonly unknown[]): Promise<pg.QueryResult | pg.QueryResult[]> {
+    return params.length === 0 ? this.client.query(text) : this.client.query(this.#statements.named(text, params));
+  }
+
   /** What a handler gets as its database, from its first invocation until it is killed. */
   database(): Kysely<DB> {
     this.#taken = false;
@@ -123,21 +134,26 @@ export class Process {
   #pool(): PostgresPool {
     const queue = this.#queue;
     // A new object each time, because Kysely never uses one again whose connection was lost.
-    const client = () => ({
-      query: (sql: string, params: readonly unknown[] = []) => {
-        const invocation = this.current;
-        if (!invocation || invocation.dead) return new Promise<pg.QueryResult>(() => {});
-        return new Promise<pg.QueryResult>((resolve, reject) =>
-          invocation.add({ kind: "statement", sql, params, resolve, reject }),
-        );
-      },
-      release: () => {
-        if (this.current) this.current.broken = false;
-        const next = queue.shift();
-        if (next) next(client());
-        else this.#taken = false;
-      },
-    });
+    const client = (): Queryable => {
+      const made = {
+        query: (sql: string, params: readonly unknown[] = []) => {
+          const invocation = this.current;
+          if (!invocation || invocation.dead) return new Promise<pg.QueryResult>(() => {});
+          return new Promise<pg.QueryResult | readonly pg.QueryResult[]>((resolve, reject) =>
+            invocation.add({ kind: "statement", sql, params, resolve, reject }),
+          );
+        },
+        release: () => {
+          if (this.current) this.current.broken = false;
+          const next = queue.shift();
+          if (next) next(client());
+          else this.#taken = false;
+        },
+      };
+      // As every connection of the system does it: `begin` travels with the first statement.
+      deferBegin(made);
+      return made;
+    };
     return {
       connect: () => {
         if (!this.#taken) {

@@ -17,7 +17,7 @@ import { queues } from "../../functions/topology.ts";
 import { type Base, type PlanName, type SimTenant, start } from "./base.ts";
 import { realNow, running, setVirtualNow } from "./clock.ts";
 import type { SimulationDatabase } from "./database.ts";
-import { type Fate, Invocation, type Process, type StatementTurn, type Turn } from "./invocation.ts";
+import { type Fate, Invocation, type Process, quiesce, type StatementTurn, type Turn } from "./invocation.ts";
 import { Model, Violation } from "./model.ts";
 import { operate } from "./operations.ts";
 import { answerOf } from "./providers.ts";
@@ -187,7 +187,10 @@ export class World {
     this.parts.clearBlobs();
     await this.parts.database.restore();
     await this.#setClock();
-    for (const booted of this.parts.processes) this.#reboot(booted);
+    for (const booted of this.parts.processes) {
+      await booted.process.client.query("discard plans");
+      this.#reboot(booted);
+    }
     for (const [n, tenant] of this.parts.base.tenants.entries()) {
       const { caps, quiet, rate } = this.script.settings[n] ?? { caps: null, quiet: false, rate: 1_000 };
       const more = {
@@ -325,7 +328,9 @@ export class World {
     const idle = this.#active.every((one) => one.frozen);
     if (idle) {
       await this.model.whileIdle();
-      const { at, recheck, state } = await this.#nextDue();
+      // Sweeps come every minute: when something else comes sooner, nobody has to ask what is due.
+      const soonest = Math.ceil((this.now + 1) / minute) * minute;
+      const { at, recheck, state } = soonest > next ? { at: null, recheck: null, state: "" } : await this.#nextDue();
       if (at !== null || recheck !== null) {
         const due = Math.min(
           at ?? Number.POSITIVE_INFINITY,
@@ -470,8 +475,10 @@ export class World {
   /** Waits until every handler that may run waits for its turn; takes note of those that have ended. */
   async #rested(): Promise<void> {
     for (const invocation of [...this.#active]) {
-      if (invocation.parked || invocation.frozen) continue;
-      await invocation.rest();
+      if (!invocation.parked && !invocation.frozen) await invocation.rest();
+    }
+    await quiesce();
+    for (const invocation of [...this.#active]) {
       if (!invocation.done) continue;
       this.#active.splice(this.#active.indexOf(invocation), 1);
       invocation.process.current = null;
@@ -512,7 +519,6 @@ export class World {
     if (turn.kind === "statement") await this.#statement(invocation, turn);
     else {
       this.log(`${invocation.name} #${invocation.id} ${turn.label}`);
-      await this.#setClock();
       await turn.run(this.step);
     }
     if (struck && fate.kind === "kill_after" && invocation.turns - 1 === fate.turn && !invocation.parked) {
@@ -534,20 +540,22 @@ export class World {
       await this.#lose(invocation, turn, label);
       return;
     }
-    // The database's clock is read where a transaction begins; in between it may lag by less than anybody would notice.
-    if (!invocation.inTransaction || this.now - this.#committedClock > 500) await this.#setClock();
+    // A transaction reads the database's clock once, where it begins; a statement of its own would not notice if it lagged a little.
+    const begins = /^begin\b/.test(turn.sql);
+    if (begins || (!invocation.inTransaction && this.now - this.#committedClock > 500)) await this.#setClock();
     if (/\binsert into\b|(?<!for )(?<!no key )\bupdate\b|\bdelete from\b/i.test(turn.sql)) invocation.writes++;
-    let outcome: { readonly result: pg.QueryResult } | { readonly error: unknown } | undefined;
-    const end = process.client.query(turn.sql, turn.params as unknown[]).then(
-      (result) => {
-        outcome = { result };
+    let outcome: Answered | undefined;
+    const end = process.query(turn.sql, turn.params).then(
+      (results) => {
+        outcome = { results };
       },
       (error: unknown) => {
         outcome = { error };
       },
     );
     const contended = this.#active.some((other) => other !== invocation && other.inTransaction);
-    if (!contended) await end;
+    // Most do not wait even then; asking costs as much as the statement.
+    await (contended ? Promise.race([end, pause(2)]) : end);
     while (outcome === undefined) {
       const blockers = await this.parts.database.blockers(process.pid);
       if (outcome !== undefined || blockers === 0) continue;
@@ -557,7 +565,7 @@ export class World {
       invocation.parked = { settled: () => outcome !== undefined, end: end.then(() => {}) };
       this.#parkings.set(invocation, finish);
       // PostgreSQL looks for a deadlock once, a millisecond after the wait began; the later of two waiters is the one it ends.
-      await new Promise((resolve) => setTimeout(resolve, 3));
+      await pause(3);
       return;
     }
     await this.#told(invocation, turn, label, outcome);
@@ -570,24 +578,26 @@ export class World {
     invocation: Invocation,
     turn: StatementTurn,
     label: string,
-    outcome: { readonly result: pg.QueryResult } | { readonly error: unknown } | undefined,
+    outcome: Answered | undefined,
   ): Promise<void> {
     const { fate } = invocation;
     if (!outcome) return;
+    const begins = /^begin\b/.test(turn.sql);
     if ("error" in outcome) {
+      if (begins) invocation.inTransaction = true;
       const code = (outcome.error as { code?: string }).code ?? "";
       this.log(`${invocation.name} #${invocation.id} ${label}: error ${code}`);
       if (code === "40P01") this.hit("deadlock");
       turn.reject(outcome.error);
       return;
     }
-    const { command, rowCount } = outcome.result;
+    const { command, rowCount } = [outcome.results].flat().at(-1) ?? { command: "", rowCount: 0 };
     this.log(`${invocation.name} #${invocation.id} ${label}: ${command} ${rowCount ?? 0}`);
-    const wasInside = invocation.inTransaction;
-    if (command === "BEGIN" || command === "START") invocation.inTransaction = true;
-    const ends = command === "COMMIT" || command === "ROLLBACK" || (!wasInside && command !== "BEGIN");
-    if (command === "COMMIT" || command === "ROLLBACK") invocation.inTransaction = false;
-    if (command === "COMMIT" || (!wasInside && command !== "BEGIN")) {
+    if (begins) invocation.inTransaction = true;
+    const ends = command === "COMMIT" || command === "ROLLBACK" || !invocation.inTransaction;
+    const commits = ends && command !== "ROLLBACK";
+    if (ends) invocation.inTransaction = false;
+    if (commits) {
       invocation.committedAt = this.step;
       invocation.committedTime = this.now;
       await this.model.committed(invocation);
@@ -595,7 +605,7 @@ export class World {
     if (fate.kind === "lost_after" && invocation.turns - 1 === fate.turn) {
       this.hit(command === "COMMIT" ? "answer to a commit lost" : "connection lost after a statement");
       await this.#lose(invocation, turn, label);
-    } else turn.resolve(outcome.result);
+    } else turn.resolve(outcome.results);
     if (ends) await this.#unpark(false);
   }
 
@@ -790,6 +800,12 @@ export class World {
     this.model.watch(invocation, onLost);
   }
 }
+
+/** What PostgreSQL answered. */
+type Answered = { readonly results: pg.QueryResult | readonly pg.QueryResult[] } | { readonly error: unknown };
+
+/** Real milliseconds. */
+const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 const lost = (): Error => Object.assign(new Error("Connection terminated unexpectedly"), { code: "ECONNRESET" });
 

@@ -6,7 +6,7 @@ import { domainToASCII } from "node:url";
 import { type CountryCode, parsePhoneNumberFromString } from "libphonenumber-js/max";
 
 /** Local part and domain of what RFC 5321 allows in practice; quoted local parts and address literals are refused. */
-const emailShape = /^[^\s@"(),:;<>[\\\]]{1,64}@[^\s@]{1,255}$/;
+const emailShape = /^[^\s\p{Cc}@"(),:;<>[\\\]]{1,64}@[^\s@]{1,255}$/u;
 
 /**
  * Lower-case, NFKC, IDN domains in A-labels, trailing dot gone: `Ada@EXÄMPLE.com.` → `ada@xn--exmple-cua.com`.

@@ -8,6 +8,7 @@ export * from "./fault.ts";
 export * from "./id.ts";
 export * from "./instant.ts";
 export * from "./json.ts";
+export * from "./line.ts";
 export * from "./page.ts";
 export * from "./places.ts";
 export * from "./seal.ts";

@@ -11,6 +11,7 @@ import {
   DomainError,
   decodeCursor,
   idOf,
+  lineEnd,
   newId,
   open,
   Page,
@@ -42,7 +43,25 @@ export const channelConfigStatuses = ["active", "degraded", "disabled"] as const
 const Credentials = z
   .record(z.string().max(100), z.unknown())
   .refine((value) => JSON.stringify(value).length <= 16_384, "at most 16 KiB");
-const Settings = z.record(z.string().max(100), z.json());
+/** What every message of the account carries; other settings are kept as they are. */
+const Settings = z
+  .object({
+    from: z
+      .string()
+      .trim()
+      .min(1)
+      .max(100)
+      .refine((text) => !lineEnd.test(text), "one line without control characters")
+      .describe("the number, short code or messaging service that texts come from"),
+    inboundDomain: z
+      .string()
+      .trim()
+      .toLowerCase()
+      .regex(/^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}$/, "a host name")
+      .describe("where answers to e-mails go, if they are to come back here"),
+  })
+  .partial()
+  .catchall(z.json());
 
 export const CreateChannel = z.object({
   channel: z.enum(sendChannels),

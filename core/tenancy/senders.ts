@@ -10,6 +10,7 @@ import {
   decodeCursor,
   emailDomain,
   idOf,
+  lineEnd,
   newId,
   normalizeEmail,
   Page,
@@ -76,7 +77,7 @@ const headerText = z
   .trim()
   .min(1)
   .max(200)
-  .regex(/^[^\p{Cc}]*$/u, "one line without control characters");
+  .refine((text) => !lineEnd.test(text), "one line without control characters");
 
 /** Starts as `pending`. */
 export const createSender = command(

@@ -1,6 +1,6 @@
 /**
- * `npm run hostile`: a million forged signatures, tampered links and cursors, link scanners, and the whole corpus of hostile payloads through
- * every ingress. `-- --signatures N --seed N --json`
+ * `npm run hostile`: a million forged signatures, tampered links and cursors, line breaks in everything that reaches a provider, link
+ * scanners, and the whole corpus of hostile payloads through every ingress. `-- --signatures N --seed N --json`
  */
 import { runPool } from "../long/pool.ts";
 import { conclude, type Figure, longOptions, progress } from "../long/report.ts";
@@ -11,6 +11,7 @@ import { runBells } from "./bell-runs.ts";
 import type { Ran } from "./collector.ts";
 import { runCursors, tamperCursors } from "./cursors.ts";
 import { runEvents } from "./event-runs.ts";
+import { runHeaders } from "./headers.ts";
 import { runImports } from "./import-runs.ts";
 import { hostileRig } from "./rig.ts";
 import { runScanners } from "./scanners.ts";
@@ -101,6 +102,7 @@ try {
   await phase("imports", 200, async (done) => [await runImports(rig, 1, done)]);
   await phase("API", 20_000, async (done) => [await runApi(rig, 1, done)]);
   await phase("cursors", 15_000, async (done) => [await runCursors(rig, 3, done)]);
+  await phase("headers", 3_500, async (done) => [await runHeaders(rig, 1, done)]);
   await phase("link scanners", 10_000, async (done) => [await runScanners(rig, 10_000, done)]);
   await database.drop();
 } finally {

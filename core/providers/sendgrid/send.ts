@@ -7,6 +7,7 @@
 import * as z from "zod";
 import { retryAfterSeconds } from "../../kernel/backoff.ts";
 import { parseJson, storableText } from "../../kernel/json.ts";
+import { lineEnd } from "../../kernel/line.ts";
 import type { Credentials, OutgoingMessage, SendOutcome } from "../../ports/sender.ts";
 import { call, type HttpResult } from "../http.ts";
 import { SendgridCredentials } from "./credentials.ts";
@@ -69,7 +70,7 @@ function unsafeHeader(message: OutgoingMessage): string | null {
     subject: message.subject,
   };
   for (const [name, value] of Object.entries(values)) {
-    if (/[\r\n\0]/.test(value ?? "")) return `The header ${JSON.stringify(name)} holds a line break.`;
+    if (lineEnd.test(value ?? "")) return `The header ${JSON.stringify(name)} holds a line break.`;
   }
   for (const name of Object.keys(message.headers)) {
     // RFC 5322 field names: printable ASCII without the colon.

@@ -287,12 +287,46 @@ describe("senders", () => {
     expect(await tenancy.getSender(a, { id: id })).toMatchObject({ status: "failed", providerSenderId: "42" });
   });
 
+  test("settings of an account that every message would carry are checked when they are written", async () => {
+    const a = await newTenant(database);
+    const deps = { keys: memoryKeys(), publicUrl: "https://in.example.test" };
+    const mail = { channel: "email", provider: "sendgrid", name: "m", credentials: { apiKey: "SG.x" } } as const;
+    for (const [name, value] of [
+      ["inboundDomain", "reply.example\r\nBcc: x@y.example"],
+      ["inboundDomain", "re\u2028ply.example"],
+      ["inboundDomain", { host: "reply.example" }],
+      ["inboundDomain", "a b.example"],
+      ["from", 12_025_550_100],
+      ["from", "+12025550100\nTo: +1"],
+      ["from", ""],
+    ] as const) {
+      const settings = { [name]: value };
+      await expect(
+        tenancy.createChannel(a, deps, { ...mail, settings }),
+        JSON.stringify(settings),
+      ).rejects.toMatchObject({
+        code: "input.invalid",
+        fields: [{ path: `settings.${name}` }],
+      });
+    }
+    const { id, settings } = await tenancy.createChannel(a, deps, {
+      ...mail,
+      settings: { inboundDomain: " Reply.Example ", region: ["eu"] },
+    });
+    expect(settings).toEqual({ inboundDomain: "reply.example", region: ["eu"] });
+    await expect(tenancy.updateChannel(a, deps, { id, settings: JSON.parse('{"from":["x"]}') })).rejects.toMatchObject({
+      fields: [{ path: "settings.from" }],
+    });
+  });
+
   test("a line break in a name and a second sender of the same address are refused", async () => {
     const a = await newTenant(database);
     const fromEmail = "a@acme.example";
-    await expect(tenancy.createSender(a, { fromEmail, fromName: "A\r\nBcc: x@y.example" })).rejects.toMatchObject({
-      fields: [{ path: "fromName" }],
-    });
+    for (const end of ["\r\n", "\n", "\0", "\u0085", "\u2028", "\u2029"]) {
+      await expect(tenancy.createSender(a, { fromEmail, fromName: `A${end}Bcc: x@y.example` })).rejects.toMatchObject({
+        fields: [{ path: "fromName" }],
+      });
+    }
     await tenancy.createSender(a, { fromEmail, fromName: "A" });
     await expect(tenancy.createSender(a, { fromEmail, fromName: "B" })).rejects.toMatchObject({
       code: "sender.exists",

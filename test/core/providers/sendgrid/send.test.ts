@@ -83,6 +83,8 @@ describe("the request", () => {
 
   it.each<[string, Partial<OutgoingMessage>]>([
     ["a header value", { headers: { "X-Team": "a\r\nBcc: all@example.com" } }],
+    ["a line separator", { subject: "a\u2028Bcc: all@example.com" }],
+    ["a next line", { from: { address: "grace@example.org", name: "a\u0085b" } }],
     ["a lone line feed", { headers: { "X-Team": "a\nb" } }],
     ["a header name", { headers: { "X-Te\r\nam": "a" } }],
     ["a header name with a colon", { headers: { "X:Y": "a" } }],

@@ -40,7 +40,8 @@ export const http = {
     file: "webhooks",
     timeoutSeconds: 10,
     memoryMb: 512,
-    rings: ["deliveries"],
+    // A reply stops what waits, and a person who writes START again may wake it.
+    rings: ["deliveries", "actions", "send"],
     blobs: "write",
     keys: "open",
     routes: ["POST /webhooks/{provider}/{channelConfigId}"],
@@ -142,7 +143,7 @@ export const schedules = {
     file: "drain",
     timeoutSeconds: 50,
     memoryMb: 512,
-    rings: ["deliveries"],
+    rings: ["deliveries", "actions", "send"],
     blobs: "drain",
     keys: "open",
     rate: "rate(1 minute)",

@@ -22,6 +22,8 @@ export interface IntakeDeps {
   /** Wall clock of this process, for the age of the cache and of ids. Decisions about signatures use the database's clock. */
   readonly wallClock: () => Date;
   readonly contextFor: (tenantId: string) => Context;
+  /** Applies archived deliveries now (`applyDeliveries`). */
+  readonly apply: (ctx: Context, ids: readonly string[]) => Promise<unknown>;
 }
 
 /** Limits of a request's body; Lambda itself takes no more than 6 MB. */
@@ -36,6 +38,8 @@ const endpointSeconds = 60;
 const maxEndpoints = 10_000;
 /** How long the database may take before a request is kept elsewhere: providers wait 10 to 15 s, and a sleeping database wakes in 5. */
 const archiveMs = 2_000;
+/** How long a person's text is applied before it is acknowledged all the same; then the bell has to do. */
+const applyMs = 5_000;
 
 interface Endpoint {
   readonly tenantId: string;
@@ -44,6 +48,12 @@ interface Endpoint {
   readonly readAt: Date;
   /** The database's clock when it was read. */
   readonly now: Date;
+}
+
+/** What is committed, and whose it is. */
+interface Archived {
+  readonly tenantId: string;
+  readonly kept: Kept;
 }
 
 export interface WebhookCall {
@@ -87,7 +97,7 @@ export class WebhookIntake {
   }
 
   /**
-   * Resolves when the request is durable.
+   * Resolves when the request is durable and, if it is a person's text, applied: whoever is told that a STOP was taken finds it holding.
    * @returns null when it is spilled: the database did not answer in time, so it is archived later (`drainSpill`)
    * @throws DomainError `webhook.refused`, `webhook.too_large`, `webhook.unavailable`
    */
@@ -97,8 +107,9 @@ export class WebhookIntake {
       await this.#refuseLarge(call);
       throw errors.tooLarge(limit);
     }
+    let archived: Archived;
     try {
-      return await within(archiveMs, this.archive(call), errors.unavailable);
+      archived = await within(archiveMs, this.#store(call), errors.unavailable);
     } catch (error) {
       if (!isOutage(error) || !this.#mayBeGenuine(call)) throw error;
       await spill(this.#deps.blobs, call, this.#signedAt(call)).catch((cause: unknown) => {
@@ -106,6 +117,8 @@ export class WebhookIntake {
       });
       return null;
     }
+    await this.#announce(call, archived);
+    return archived.kept;
   }
 
   /** Whether the database answers: what cannot be archived although it does is its endpoint's trouble and nobody else's. */
@@ -122,6 +135,12 @@ export class WebhookIntake {
    * @throws DomainError `webhook.refused`, `webhook.unavailable`
    */
   async archive(call: WebhookCall, receivedAt?: Date): Promise<Kept> {
+    const archived = await this.#store(call, receivedAt);
+    await this.#announce(call, archived);
+    return archived.kept;
+  }
+
+  async #store(call: WebhookCall, receivedAt?: Date): Promise<Archived> {
     const endpoint = await this.#verified(call, receivedAt);
     reach("delivery.verified");
     const row = { ...(await this.#rowOf(call, endpoint)), receivedAt };
@@ -129,14 +148,24 @@ export class WebhookIntake {
       throw errors.unavailable(cause);
     });
     reach("delivery.archived");
-    // A bell that cannot be rung now is rung by the sweep: the row is committed either way.
-    if (kept.fresh) {
-      await this.#deps
-        .contextFor(endpoint.tenantId)
-        .ring?.([{ kind: "deliveries", tenantId: endpoint.tenantId, ids: [kept.id] }])
-        .catch(() => {});
+    return { tenantId: endpoint.tenantId, kept };
+  }
+
+  /**
+   * Rings for what is new. A person's text is applied here and now, a repeated one too: its first worker may have died on the way. Whatever
+   * goes wrong with that or with the bell, the row is committed, and the sweep rings for it.
+   */
+  async #announce({ provider, request }: WebhookCall, { tenantId, kept }: Archived): Promise<void> {
+    const { webhooks, contextFor, apply } = this.#deps;
+    const ctx = contextFor(tenantId);
+    if (webhooks[provider]?.isFromPerson?.(request)) {
+      const isApplied = await within(applyMs, apply(ctx, [kept.id]), errors.unavailable).then(
+        () => true,
+        () => false,
+      );
+      if (isApplied) return;
     }
-    return kept;
+    if (kept.fresh) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
   }
 
   async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {

@@ -127,4 +127,9 @@ export interface WebhookAdapter {
     request: Pick<WebhookRequest, "headers" | "body" | "url">,
     receivedAt: Date,
   ): ParsedDelivery | Promise<ParsedDelivery>;
+  /**
+   * Whether the request is a person's text, which may be a STOP: it is applied before it is acknowledged. Asked after the request is
+   * verified and archived; cheap. Absent: nobody writes through this endpoint.
+   */
+  isFromPerson?(request: Pick<WebhookRequest, "body" | "url">): boolean;
 }

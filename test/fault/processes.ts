@@ -18,6 +18,14 @@ export interface QueueAddresses {
   readonly queues: Readonly<Record<BellKind, LocalQueue>>;
 }
 
+/** What the rig tells the queue: to begin, with so many workers; which of them answer now. */
+export type QueueOrder =
+  | { readonly kind: "poll"; readonly workers: number }
+  | { readonly kind: "workers"; readonly origins: readonly string[] };
+
+/** Where a worker takes events of the queue whose name follows. */
+export const invokePath = "/invoke/";
+
 export interface WorkerTask {
   /** `w2.17`: the 17th process in the second place. PostgreSQL knows its connections by it. */
   readonly name: string;

@@ -26,7 +26,7 @@ import { type Driven, startDriving } from "./drive.ts";
 import { type Figures, measure, type Spread } from "./figures.ts";
 import { type GatewayLine, startGateway } from "./gateway.ts";
 import type { FaultOptions } from "./options.ts";
-import type { QueueAddresses } from "./processes.ts";
+import type { QueueAddresses, QueueOrder } from "./processes.ts";
 import { settle } from "./settle.ts";
 import { startFaultSimulator, unwell } from "./simulator.ts";
 import { makeTenants } from "./tenants.ts";
@@ -88,13 +88,20 @@ class Stack {
   }
 }
 
-async function startQueue(opened: Stack): Promise<QueueAddresses> {
+interface RigQueue {
+  readonly addresses: QueueAddresses;
+  tell(order: QueueOrder): void;
+}
+
+async function startQueue(opened: Stack): Promise<RigQueue> {
   const child = spawn(process.execPath, [path.resolve(import.meta.dirname, "queue.ts")], {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
   opened.add(() => child.kill("SIGKILL"));
   return new Promise((resolve, reject) => {
-    child.once("message", (message) => resolve(message as QueueAddresses));
+    child.once("message", (message) =>
+      resolve({ addresses: message as QueueAddresses, tell: (order) => child.connected && child.send(order) }),
+    );
     child.once("exit", (code) => reject(new Error(`the queue ended with ${code}`)));
   });
 }
@@ -126,7 +133,8 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
   const nthMigration = 1 + Math.floor(uniform(seed, "migration") * 10);
   await migrateKilled(database, file("faults.ndjson"), nthMigration);
   await database.query(diary);
-  const aws = await startQueue(opened);
+  const queue = await startQueue(opened);
+  const aws = queue.addresses;
   const simulator = await startFaultSimulator(file("simulator"));
   opened.add(simulator.stop);
   const proxy = await startNeonProxy({ port: database.port });
@@ -150,8 +158,12 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
       publicUrl: gateway.url,
       faultLog: file("faults.ndjson"),
     },
-    onChange: gateway.setWorkers,
+    onChange(origins) {
+      gateway.setWorkers(origins);
+      queue.tell({ kind: "workers", origins });
+    },
   });
+  queue.tell({ kind: "poll", workers: options.workers });
   opened.add(workers.stop);
 
   const count = async (text: string) => (await database.query<{ n: number }>(text))[0]?.n ?? 0;

@@ -5,17 +5,14 @@
  *
  * Invariant: nothing here makes a handler's life easier than AWS would. Bells may be lost, doubled and late.
  */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { flushCompileCache } from "node:module";
 import type { AddressInfo } from "node:net";
 import { S3Client } from "@aws-sdk/client-s3";
 import { SQSClient } from "@aws-sdk/client-sqs";
-import type {
-  APIGatewayProxyEventV2,
-  APIGatewayProxyStructuredResultV2,
-  Context as Invocation,
-  SQSEvent,
-} from "aws-lambda";
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, Context as Invocation } from "aws-lambda";
 import { connect, useNeonDriver } from "../../core/db/connect.ts";
+import { reach } from "../../core/kernel/fault.ts";
 import { cachedKeys } from "../../core/kernel/seal.ts";
 import { type Bell, bellKinds, type Queue } from "../../core/ports/queue.ts";
 import { keyFile } from "../../core/providers/keyfile/index.ts";
@@ -25,14 +22,12 @@ import { createLog } from "../../functions/lib/log.ts";
 import { createHost, type Host, providerAdapters } from "../../functions/lib/runtime.ts";
 import { http, type QueueName, queues, schedules } from "../../functions/topology.ts";
 import { gateway, type Route } from "../../local/gateway.ts";
-import { invoke, mapQueue } from "../../local/lambda.ts";
+import { invoke } from "../../local/lambda.ts";
 import { startScheduler } from "../../local/scheduler.ts";
 import { uniform } from "../../local/simulator/random.ts";
 import { arm } from "./arm.ts";
-import type { WorkerMessage, WorkerTask } from "./processes.ts";
+import { invokePath, type WorkerMessage, type WorkerTask } from "./processes.ts";
 
-/** Invocations of one queue's function at the same time, in one process. */
-const pollers: Readonly<Record<QueueName, number>> = { deliveries: 2, actions: 1, send: 2, imports: 1 };
 /** So that a run of minutes sees maintenance more than once. */
 const maintainSeconds = 15;
 
@@ -126,29 +121,29 @@ const routes: Route[] = Object.entries(http).flatMap(([file, spec]) => {
   const target = { name: file, timeoutSeconds: spec.timeoutSeconds, call: calls[spec.file] as Call };
   return spec.routes.map((key) => ({ key, target }));
 });
-const server = gateway({ routes: () => routes, onError });
+/** One event of a queue, as Lambda hands it over; the death that may follow the answer is none of the queue's business. */
+async function take(incoming: IncomingMessage, response: ServerResponse, queue: QueueName): Promise<void> {
+  const { file, timeoutSeconds } = queues[queue];
+  const event: unknown = JSON.parse(Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Buffer>)).toString());
+  const call = calls[file] as (event: never, at: Invocation) => Promise<unknown>;
+  const answer = await invoke(queue, call, event, timeoutSeconds * 1_000).then(
+    (result) => ({ status: 200, body: result ?? null }),
+    (error: unknown) => {
+      onError(error);
+      return { status: 500, body: String(error) };
+    },
+  );
+  response.writeHead(answer.status).end(JSON.stringify(answer.body), () => reach("bells.deleted"));
+}
+
+const front = gateway({ routes: () => routes, onError });
+const server = createServer((incoming, response) => {
+  const queue = incoming.url?.startsWith(invokePath) ? incoming.url.slice(invokePath.length) : undefined;
+  if (queue === undefined) front.emit("request", incoming, response);
+  else take(incoming, response, queue as QueueName).catch(() => response.destroy());
+});
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 
-const sqs = new SQSClient({
-  region,
-  endpoint: aws.endpoint,
-  credentials: { accessKeyId: "local", secretAccessKey: "local" },
-  useQueueUrlAsEndpoint: false,
-});
-for (const [queue, spec] of Object.entries(queues) as [QueueName, (typeof queues)[QueueName]][]) {
-  mapQueue({
-    name: queue,
-    sqs,
-    queue: aws.queues[queue],
-    region,
-    call: calls[spec.file] as (event: SQSEvent, at: Invocation) => Promise<unknown>,
-    batch: spec.batch,
-    windowSeconds: spec.windowSeconds,
-    timeoutSeconds: spec.timeoutSeconds,
-    concurrency: pollers[queue],
-    onError,
-  });
-}
 startScheduler(
   Object.entries(schedules)
     // The invariants are checked once, at the end.

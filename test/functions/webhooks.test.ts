@@ -3,7 +3,7 @@ import { brotliDecompressSync } from "node:zlib";
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../core/db/connect.ts";
-import { applyDeliveries, drainSpill } from "../../core/deliveries/index.ts";
+import { applyDeliveries, drainSpill, WebhookIntake } from "../../core/deliveries/index.ts";
 import { checkInvariants } from "../../core/operator/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
@@ -184,37 +184,94 @@ describe("a signed request", () => {
   });
 
   it("by Twilio is verified against the configured address, whatever Host says", async () => {
-    const tenant = await newTenant(database);
-    const { id } = await createChannel(
-      tenant,
-      { keys, publicUrl },
-      {
-        channel: "sms",
-        provider: "twilio",
-        name: "text",
-        credentials: { accountSid: "AC1", authTokens: ["token"] },
-      },
-    );
-    const target = `/webhooks/twilio/${id}?mid=1`;
-    const fields = { AccountSid: "AC1", Body: "STOP", From: "+12125550123", MessageSid: "SM1", To: "+12025550100" };
-    const signed = Object.entries(fields)
-      .toSorted()
-      .reduce((text, [name, value]) => `${text}${name}${value}`, `${publicUrl}${target}`);
-    const request = (signature: string) =>
-      http.request(`https://evil.example${target}`, {
-        method: "POST",
-        body: new URLSearchParams(fields).toString(),
-        headers: {
-          "content-type": "application/x-www-form-urlencoded",
-          "x-twilio-signature": signature,
-          host: "evil.example",
-        },
-      });
-    expect((await request(createHmac("sha1", "token").update(signed).digest("base64"))).status).toBe(200);
-    expect((await request(createHmac("sha1", "other").update(signed).digest("base64"))).status).toBe(401);
+    const { tenant, target, text } = await textEndpoint();
+    expect((await text({ Body: "Hello" })).status).toBe(200);
+    expect((await text({ Body: "Hello" }, { token: "other" })).status).toBe(401);
     expect(await deliveries(tenant)).toMatchObject([{ target, provider: "twilio" }]);
   });
+
+  it("with a STOP holds when it is answered, and rings no bell", async () => {
+    const { tenant, text } = await textEndpoint();
+    queue.drain();
+    expect((await text({ Body: "STOP" })).status).toBe(200);
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+    expect(await deliveries(tenant)).toMatchObject([{ status: "completed" }]);
+    expect(queue.drain()).toEqual([]);
+  });
+
+  it("with a STOP whose first worker died after archiving it holds when the second is answered", async () => {
+    const { tenant, id, target, signed, text } = await textEndpoint();
+    const { db, contextFor } = hostOver(database.db);
+    const dying = new WebhookIntake({
+      db,
+      keys,
+      blobs,
+      webhooks: { twilio },
+      wallClock: () => new Date(),
+      contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
+      apply: () => Promise.reject(new Error("killed")),
+    });
+    queue.drain();
+    const { headers, body } = signed({ Body: "STOP" });
+    const request = { url: `${publicUrl}${target}`, headers, body: Buffer.from(body) };
+    await dying.receive({ provider: "twilio", channelConfigId: id, target, request });
+    expect(await suppressed(tenant)).toEqual([]);
+    expect(queue.drain()).toMatchObject([{ kind: "deliveries", tenantId: tenant.tenantId }]);
+    expect((await text({ Body: "STOP" })).status).toBe(200);
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+  });
+
+  it("with a STOP that was spilled holds when it is drained", async () => {
+    const { tenant, text } = await textEndpoint();
+    const away = connect({ url: "postgres://outrider_app@127.0.0.1:1/away", driver: "pg" });
+    expect((await text({ Body: "STOP" }, { over: app(hostOver(away)) })).status).toBe(200);
+    expect(await suppressed(tenant)).toEqual([]);
+    await drainSpill(blobs, webhookIntake(hostOver(database.db)), () => true);
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+  });
+
+  it("that reports a status waits for its bell", async () => {
+    const { tenant, text } = await textEndpoint();
+    expect((await text({ MessageStatus: "delivered" })).status).toBe(200);
+    expect(await deliveries(tenant)).toMatchObject([{ status: "pending" }]);
+  });
 });
+
+const person = "+12125550123";
+const suppressed = (tenant: TestTenant) =>
+  database.owner
+    .selectFrom("communication_suppressions")
+    .select(["address", "reason"])
+    .where("tenant_id", "=", tenant.tenantId)
+    .execute();
+
+/** An endpoint for texts, and a way to call it as Twilio does. */
+async function textEndpoint() {
+  const tenant = await newTenant(database);
+  const { id } = await createChannel(
+    tenant,
+    { keys, publicUrl },
+    { channel: "sms", provider: "twilio", name: "text", credentials: { accountSid: "AC1", authTokens: ["token"] } },
+  );
+  const target = `/webhooks/twilio/${id}?mid=1`;
+  const signed = (given: Record<string, string>, token = "token") => {
+    const fields = { AccountSid: "AC1", From: person, MessageSid: "SM1", To: "+12025550100", ...given };
+    const text = Object.keys(fields)
+      .toSorted()
+      .reduce((all, name) => `${all}${name}${fields[name as keyof typeof fields]}`, `${publicUrl}${target}`);
+    return {
+      body: new URLSearchParams(fields).toString(),
+      headers: {
+        "content-type": "application/x-www-form-urlencoded",
+        "x-twilio-signature": createHmac("sha1", token).update(text).digest("base64"),
+        host: "evil.example",
+      },
+    };
+  };
+  const text = (given: Record<string, string>, { token = "token", over = http } = {}) =>
+    over.request(`https://evil.example${target}`, { method: "POST", ...signed(given, token) });
+  return { tenant, id, target, signed, text };
+}
 
 describe("a request that is refused", () => {
   it("leaves a counter and nothing else", async () => {

@@ -8,7 +8,7 @@ import { storableText } from "../../kernel/json.ts";
 import type { Channel, EventType } from "../../kernel/vocabulary.ts";
 import type { ParsedDelivery, ProviderEvent, ProviderInbound, WebhookRequest } from "../../ports/sender.ts";
 import { verdictOf } from "./errors.ts";
-import { bodyHashOf, maxBodyBytes, readForm, readJsonBody } from "./form.ts";
+import { first, isInbound, maxBodyBytes, readParameters } from "./form.ts";
 import { messageIdParameter } from "./message-id.ts";
 
 const types: Readonly<Record<string, EventType>> = {
@@ -29,23 +29,21 @@ type Read = (name: string, maxLength?: number) => string | undefined;
 
 export function parse(request: Pick<WebhookRequest, "body" | "url">, receivedAt: Date): ParsedDelivery {
   if (request.body.byteLength > maxBodyBytes) return problem("form: too large");
-  const parameters = bodyHashOf(request.url) === null ? readForm(request.body) : readJsonBody(request.body);
+  const parameters = readParameters(request);
   const read: Read = (name, maxLength) => {
-    const value = parameters.get(name)?.[0];
-    return value === undefined || value === "" ? undefined : storableText(value, maxLength);
+    const value = first(parameters, name);
+    return value === undefined ? undefined : storableText(value, maxLength);
   };
   const sid = read("MessageSid", 200) ?? read("SmsSid", 200) ?? read("SmsMessageSid", 200);
   if (sid === undefined) return problem("form: no MessageSid");
-  // Inbound messages carry `SmsStatus=received` and never `MessageStatus`.
-  const status = read("MessageStatus", 50)?.toLowerCase();
-  const legacyStatus = read("SmsStatus", 50)?.toLowerCase();
-  if (status === undefined && (legacyStatus === undefined || legacyStatus === "received")) {
+  if (isInbound(parameters)) {
     const inbound = readInbound(read, sid);
     return inbound === null
       ? problem("form: neither a status nor a message")
       : { events: [], inbound: [inbound], problems: [] };
   }
-  const event = readStatus(read, sid, status ?? legacyStatus ?? "", ownIdOf(request.url), receivedAt);
+  const status = (read("MessageStatus", 50) ?? read("SmsStatus", 50) ?? "").toLowerCase();
+  const event = readStatus(read, sid, status, ownIdOf(request.url), receivedAt);
   return { events: [event], inbound: [], problems: [] };
 }
 

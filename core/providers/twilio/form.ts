@@ -1,5 +1,6 @@
 /** The parameters of a Twilio webhook, read the same way for checking the signature and for using them. */
 import { parseJson } from "../../kernel/json.ts";
+import type { WebhookRequest } from "../../ports/sender.ts";
 
 /**
  * Twilio's bodies are a few KiB. The limit comes before the signature is checked, because a form of a million blank parameters
@@ -33,6 +34,22 @@ export function readJsonBody(body: Uint8Array): Parameters {
   }
   return parameters;
 }
+
+/** The signed parameters of a request, in whichever form it carries them. */
+export const readParameters = ({ body, url }: Pick<WebhookRequest, "body" | "url">): Parameters =>
+  bodyHashOf(url) === null ? readForm(body) : readJsonBody(body);
+
+/** Inbound messages carry `SmsStatus=received` and never `MessageStatus`; very old ones neither. */
+export function isInbound(parameters: Parameters): boolean {
+  const legacyStatus = first(parameters, "SmsStatus")?.toLowerCase();
+  return (
+    first(parameters, "MessageStatus") === undefined && (legacyStatus === undefined || legacyStatus === "received")
+  );
+}
+
+/** The first value of a parameter; blank means absent. */
+export const first = (parameters: Parameters, name: string): string | undefined =>
+  parameters.get(name)?.[0] || undefined;
 
 /** Twilio marks a JSON body by carrying its hash in the signed URL; the content type is not signed and decides nothing. */
 export function bodyHashOf(url: string): string | null {

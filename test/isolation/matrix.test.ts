@@ -1,11 +1,14 @@
 /** No statement of one tenant reaches a row of another, whatever it is and whoever runs it; and the attacks find a fence that is missing. */
+import { Kysely, PostgresDialect, type PostgresPoolClient } from "kysely";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { catalogueViolations } from "../../core/operator/index.ts";
 import { testDatabase } from "../support/database.ts";
 import { runs } from "../support/runs.ts";
 import { visitors } from "./attacks.ts";
-import { type Line, matrix, openings, verbs } from "./matrix.ts";
+import { type Line, matrix, openings, population, verbs } from "./matrix.ts";
 import { randomOperations } from "./random.ts";
+import { type Party, savepoint } from "./rows.ts";
 
 const database = await testDatabase();
 const client = new pg.Client(database.ownerUrl);
@@ -187,12 +190,42 @@ const planted: readonly [what: string, ddl: string, object: string, opening: Reg
   ],
 ];
 
-test.each(planted)("finds %s", async (_what, ddl, object, opening) => {
-  const found = await inside(async () => openings(await matrix(client, { only: [object] })), ddl);
-  expect(
-    found.some((line) => opening.test(line)),
-    found.join("\n"),
-  ).toBe(true);
+/** The same connection, and so the same transaction, for what asks by Kysely. */
+const shared = new Kysely<unknown>({
+  dialect: new PostgresDialect({
+    pool: {
+      connect: async () => ({ query: client.query.bind(client), release: () => {} }) as unknown as PostgresPoolClient,
+      end: async () => {},
+    },
+  }),
+});
+
+describe("a database with a planted fault", () => {
+  let known: readonly [Party, Party];
+  beforeAll(async () => {
+    await client.query("begin");
+    known = await population(client);
+  }, 60_000);
+  afterAll(() => client.query("rollback"));
+
+  test.each(planted)("is found out: %s; and doctor refuses it", async (_what, ddl, object, opening) => {
+    const { found, refused } = await savepoint(
+      client,
+      async () => {
+        await client.query(ddl);
+        return {
+          refused: await catalogueViolations(shared),
+          found: openings(await matrix(client, { only: [object], known })),
+        };
+      },
+      false,
+    );
+    expect(
+      found.some((line) => opening.test(line)),
+      found.join("\n"),
+    ).toBe(true);
+    expect(refused).not.toEqual([]);
+  });
 });
 
 test("random statements of two tenants never return or change a row of the other", async () => {

@@ -183,14 +183,34 @@ export interface MatrixOptions {
   /** Only these objects; default: all. */
   readonly only?: readonly string[];
   readonly onObject?: (done: number, total: number) => void;
+  /** Who is there already in this transaction; what they have no row of yet is made. Default: two are made. */
+  readonly known?: readonly [Party, Party];
+}
+
+/** Two strangers with whom every object can be attacked. Inside the caller's transaction. */
+export async function population(client: pg.ClientBase): Promise<[Party, Party]> {
+  const catalogue = await readCatalogue(client);
+  const rows = new Rows(client, catalogue);
+  const parties = await strangers(rows, catalogue);
+  for (const party of parties) await live(client, rows, catalogue, party);
+  // No key is left to be asked later: a table with such rows cannot be altered.
+  await client.query("set constraints all immediate; set constraints all deferred");
+  return parties;
+}
+
+/** The same party with rows in tables that came after it. */
+async function grown(rows: Rows, party: Party): Promise<Party> {
+  const now = { ...party, rows: new Map(party.rows) };
+  await rows.populate(now);
+  return now;
 }
 
 /** Runs every attack. The client is a superuser's, inside a transaction that the caller rolls back. */
-export async function matrix(client: pg.ClientBase, { only, onObject }: MatrixOptions = {}): Promise<Line[]> {
+export async function matrix(client: pg.ClientBase, { only, onObject, known }: MatrixOptions = {}): Promise<Line[]> {
+  const parties = known ?? (await population(client));
   const catalogue = await readCatalogue(client);
   const rows = new Rows(client, catalogue);
-  const [mine, theirs] = await strangers(rows, catalogue);
-  for (const party of [mine, theirs]) await live(client, rows, catalogue, party);
+  const [mine, theirs] = [await grown(rows, parties[0]), await grown(rows, parties[1])];
   const scene: Scene = { client, rows, mine, theirs };
   const chosen = <T extends { readonly name: string }>(all: readonly T[]) =>
     all.filter(({ name }) => only === undefined || only.includes(name));

@@ -1,5 +1,5 @@
 /** No statement of one tenant reaches a row of another, whatever it is and whoever runs it; and the attacks find a fence that is missing. */
-import { Kysely, PostgresDialect, type PostgresPoolClient } from "kysely";
+import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { catalogueViolations } from "../../core/operator/index.ts";
@@ -191,14 +191,12 @@ const planted: readonly [what: string, ddl: string, object: string, opening: Reg
 ];
 
 /** The same connection, and so the same transaction, for what asks by Kysely. */
-const shared = new Kysely<unknown>({
-  dialect: new PostgresDialect({
-    pool: {
-      connect: async () => ({ query: client.query.bind(client), release: () => {} }) as unknown as PostgresPoolClient,
-      end: async () => {},
-    },
-  }),
-});
+const pool = {
+  options: {},
+  connect: async () => ({ query: client.query.bind(client), release: () => {} }),
+  end: async () => {},
+};
+const shared = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: pool as unknown as PostgresPool }) });
 
 describe("a database with a planted fault", () => {
   let known: readonly [Party, Party];

@@ -2,7 +2,7 @@
  * The corpus through every ingress: nothing crashes, nothing is accepted that must not be, nothing that was acknowledged is lost, and what
  * is set aside is shown and can be repeated. `npm run hostile` sends every field of every endpoint as well.
  */
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { testDatabase } from "../support/database.ts";
 import { runs } from "../support/runs.ts";
 import { runBells } from "./bell-runs.ts";
@@ -50,7 +50,10 @@ describe("webhooks", () => {
 });
 
 test("events that API Gateway shapes oddly are answered", async () => {
+  // The adapter tells the console of each body that is not the base64 it claims to be.
+  const told = vi.spyOn(console, "error").mockImplementation(() => {});
   expect((await runEvents(rig, quiet)).findings).toEqual([]);
+  told.mockRestore();
 }, 60_000);
 
 test("bells that nobody rang are parked, and their honest neighbours answered", async () => {

@@ -42,7 +42,7 @@ const files: Readonly<Record<string, string | Uint8Array>> = {
 
 /** Files of every kind, as CSV, JSON and NDJSON, through the upload and the worker that reads them. @param every of n of them */
 export async function runImports(rig: Rig, every: number, done: (count: number) => void): Promise<Ran> {
-  const { complain, saw, result } = collector("imports", done);
+  const { complain, saw, timed, result } = collector("imports", done);
   const authorization = `Bearer ${rig.apiKey}`;
   const json = jsonBodies((value) => `[{"email":"json@example.com","first_name":${value}}]`).filter(
     ({ bytes }) => bytes.length < 1_048_576,
@@ -81,12 +81,14 @@ export async function runImports(rig: Rig, every: number, done: (count: number) 
       complain(name, `answered ${response.status} ${JSON.stringify(rig.errors.at(-1)?.["error"] ?? "").slice(0, 300)}`);
     if (response.status !== 201) continue;
     const { id } = (await response.json()) as { readonly id: string };
+    const finished = timed(name);
     let receives = 0;
     let row = await rig.get(`/v1/imports/${id}`);
     for (; receives < 5 && ["pending", "running"].includes(String(row.body["status"])); receives++) {
       await rig.consumers.imports(sqsEvent([bell(rig.tenant.tenantId, id)]), fakeInvocation());
       row = await rig.get(`/v1/imports/${id}`);
     }
+    finished();
     const status = String(row.body["status"]);
     if (!["completed", "failed"].includes(status))
       complain(name, `after 5 receives it is ${status}: ${row.body["lastError"]}`);

@@ -80,7 +80,7 @@ try {
     const ran = await run(bar.add);
     bar.stop();
     const seconds = since(started);
-    for (const [n, { ingress, requests, findings, outcomes }] of ran.entries()) {
+    for (const [n, { ingress, requests, findings, outcomes, slowest }] of ran.entries()) {
       figures.push({
         name: ingress,
         count: requests,
@@ -88,6 +88,7 @@ try {
         seconds: n === 0 ? seconds : 0,
         note: Object.entries(outcomes)
           .map(([outcome, count]) => `${outcome} ${count}`)
+          .concat(slowest === undefined ? [] : `slowest: ${slowest}`)
           .join(", "),
       });
       for (const finding of findings.slice(0, 20))

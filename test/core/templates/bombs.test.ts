@@ -24,8 +24,8 @@ const corpus = {
   })),
 };
 
-/** Twice the render limit and parsing on top, on a loaded machine with two cores. */
-const patienceMs = 1_000;
+/** An unbounded bomb takes minutes or all memory; a bounded one half a second, and more where the machine is busy with other things. */
+const patienceMs = 10_000;
 
 describe("template bombs", () => {
   test("there are at least forty", () => expect(corpus.bombs.length).toBeGreaterThanOrEqual(40));

@@ -7,6 +7,7 @@ import * as attack from "./attacks.ts";
 import { type Cell, none, type Scene, type Visitor, visitors, worst } from "./attacks.ts";
 import { type Catalogue, installation, readCatalogue, type Table } from "./catalogue.ts";
 import { routine } from "./functions.ts";
+import * as keys from "./key-attacks.ts";
 import { type Party, quoted, type Row, Rows } from "./rows.ts";
 
 export const verbs = [
@@ -62,9 +63,9 @@ async function ofTable(
     insert: await attack.insert(scene, visitor, table),
     update: await attack.update(scene, visitor, table),
     delete: await attack.remove(scene, visitor, table),
-    "foreign key": structural ? await attack.foreignKey(scene, table) : asked,
-    unique: structural ? await attack.unique(scene, table, deliberate) : asked,
-    "on conflict": await attack.onConflict(scene, visitor, table),
+    "foreign key": structural ? await keys.foreignKey(scene, table) : asked,
+    unique: structural ? await keys.unique(scene, table, deliberate) : asked,
+    "on conflict": await keys.onConflict(scene, visitor, table),
     view: none("a table"),
     partition: table.kind === "partition" ? none("is one: its own line") : worst(inParts, none("has no partitions")),
     function: none("a table"),

@@ -112,6 +112,11 @@ describe("filters", async () => {
     ["an operator of another kind", { op: "gt", field: "lead.state", value: 1 }],
     ["a value of another kind", { op: "eq", field: "lead.state", value: 1 }],
     ["a further key", { op: "eq", field: "lead.state", value: "x", sql: "1" }],
+    [
+      "an instant that nothing can be stored at",
+      { op: "before", field: "lead.createdAt", value: "0000-01-01T00:00:00Z" },
+    ],
+    ["a day that there is not", { op: "after", field: "lead.createdAt", value: "2026-02-30T00:00:00Z" }],
     ["an empty group", { and: [] }],
     ["two meanings", { and: [{ op: "set", field: "lead.state" }], not: { op: "set", field: "lead.state" } }],
     ["nothing", null],

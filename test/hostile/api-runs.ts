@@ -59,6 +59,31 @@ function* fieldBodies(endpoint: Endpoint): Generator<readonly [string, Record<st
   }
 }
 
+/** Where values stand in an example below its first level: `["plan", "nodes", 0, "id"]`. */
+function* placesIn(value: unknown, at: readonly (string | number)[] = []): Generator<readonly (string | number)[]> {
+  if (at.length > 1) yield at;
+  if (typeof value !== "object" || value === null) return;
+  for (const [name, inner] of Object.entries(value))
+    yield* placesIn(inner, [...at, Array.isArray(value) ? Number(name) : name]);
+}
+
+function withValue(whole: unknown, [first, ...rest]: readonly (string | number)[], value: unknown): unknown {
+  if (first === undefined) return value;
+  if (Array.isArray(whole)) return whole.map((one, n) => (n === first ? withValue(one, rest, value) : one));
+  const object = whole as Record<string, unknown>;
+  return { ...object, [first]: withValue(object[first], rest, value) };
+}
+
+/** A body that is hostile in one place deep in it. */
+function* deepBodies(endpoint: Endpoint): Generator<readonly [string, unknown]> {
+  for (const place of placesIn(endpoint.example)) {
+    for (const [n, value] of fieldValues.entries()) {
+      if (typeof value === "string" && value.length > 100_000) continue;
+      yield [`${place.join(".")}: ${n}`, withValue(endpoint.example, place, value)];
+    }
+  }
+}
+
 /** Every endpoint of the API: every field with every hostile value, every body that is none. @param every of n of the field bodies */
 export async function runApi(rig: Rig, every: number, done: (count: number) => void): Promise<Ran> {
   const { complain, saw, result } = collector("API", done);
@@ -125,7 +150,7 @@ export async function runApi(rig: Rig, every: number, done: (count: number) => v
         }
       }
     } else if (endpoint.file === undefined) {
-      for (const [name, body] of fieldBodies(endpoint)) {
+      for (const [name, body] of [...fieldBodies(endpoint), ...deepBodies(endpoint)]) {
         if (turn++ % every > 0) continue;
         await send(name, endpoint, path, { type: "application/json", body: JSON.stringify(body) });
       }

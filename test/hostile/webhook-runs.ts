@@ -152,7 +152,8 @@ async function judge(
     readonly newEvents?: number;
     readonly failed?: readonly { readonly error: string }[];
   };
-  if (replayed.status !== 200 || report.deliveries !== 1) return `replaying it was answered ${replayed.status}`;
+  if (replayed.status !== 200 || report.deliveries !== 1)
+    return `replaying it was answered ${replayed.status} ${JSON.stringify(rig.errors.at(-1)?.["error"] ?? "").slice(0, 600)}`;
   const stillFails = (report.failed ?? []).length === 1;
   if (stillFails !== (row.status === "failed"))
     return `replayed it ${stillFails ? "failed" : "went through"}, at first it was ${row.status}`;

@@ -46,10 +46,11 @@ const merged =
 export async function runHeaders(rig: Rig, every: number, done: (count: number) => void): Promise<Ran> {
   const collected = collector("header injection", done);
   const recorder = await startRecorder();
+  const api = createApi({ ...rig.host, allowApiBaseUrl: true });
   try {
     for (const [name, between] of Object.entries(breaks).filter((_, n) => n % every === 0)) {
       const first = recorder.caught.length;
-      await outreach(rig, recorder.url, name, between, collected);
+      await outreach({ ...rig, api }, recorder.url, name, between, collected);
       const requests = recorder.caught.slice(first);
       for (const request of requests) {
         collected.saw(`provider answered ${request.status}`);
@@ -74,9 +75,8 @@ async function outreach(rig: Rig, url: string, name: string, between: string, { 
   const bad = inject(between);
   const tenant = await newTenant(rig.database, { name: bad.replaceAll("\0", "").toWellFormed() });
   const { apiKey } = await createApiKey(tenant, { name: "headers", scopes: ["*"] });
-  const api = createApi({ ...rig.host, allowApiBaseUrl: true });
   const call = async (method: string, path: string, body?: unknown) => {
-    const response = await api.request(path, {
+    const response = await rig.api.request(path, {
       method,
       headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),

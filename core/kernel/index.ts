@@ -12,6 +12,7 @@ export * from "./line.ts";
 export * from "./page.ts";
 export * from "./places.ts";
 export * from "./seal.ts";
+export * from "./tenant-gate.ts";
 export * from "./vocabulary.ts";
 export * from "./wake.ts";
 export * from "./within.ts";

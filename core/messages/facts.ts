@@ -4,7 +4,7 @@
  */
 import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
-import type { Channel, SuppressionReason, TxContext } from "../kernel/index.ts";
+import { type Channel, type SuppressionReason, type TxContext, tenantGate } from "../kernel/index.ts";
 import { dncChannels, dncCovers } from "../suppression/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
 import { campaignGates } from "./campaign-lock.ts";
@@ -166,15 +166,15 @@ export async function readCandidates(ctx: TxContext, ids: readonly string[]): Pr
 }
 
 /**
- * Locks the addresses of the messages in one order for everybody, then their enrollments, then their campaigns, then the rows that are still
- * due. Whoever suppresses an address or pauses a campaign takes the same locks, so what committed before is seen here and what commits later
- * finds the message claimed.
+ * Locks the tenant's gate, then the addresses of the messages in one order for everybody, then their enrollments, then their campaigns,
+ * then the rows that are still due. Whoever suspends the tenant, suppresses an address or pauses a campaign takes the same locks, so what
+ * committed before is seen here and what commits later finds the message claimed.
  */
 export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined, limit: number): Promise<Candidate[]> {
   const named = ids && ids.length > 0 ? sql`and m.id = any(${ids as string[]})` : sql``;
   const due = sql`m.tenant_id = ${ctx.tenantId} and m.status in ('queued', 'held') and m.run_at <= ${ctx.now} ${named}`;
   const { rows: wanted } = await sql<{ id: string; contact_campaign_id: string | null }>`
-    with wanted as materialized (
+    with ${tenantGate(ctx)}, wanted as materialized (
       select m.id, m.contact_campaign_id, m.channel, m.suppression_key, m.run_at from outbound_messages m
       where ${due} order by m.run_at, m.id limit ${limit}
     ), locks as materialized (
@@ -184,7 +184,7 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
         union
         select address_lock_key(${ctx.organizationId}, 'dnc', w.suppression_key) from wanted w
         where w.channel = any(${dncChannels as string[]}::text[])
-        order by key) k
+        order by key) k, (select count(*) from tenant_gate) g
     )
     select w.id, w.contact_campaign_id from wanted w, (select count(*) from locks) l order by w.run_at, w.id`.execute(
     ctx.db,

@@ -5,6 +5,7 @@
 import * as z from "zod";
 import {
   channels,
+  closeTenantGate,
   command,
   DomainError,
   decodeCursor,
@@ -139,8 +140,12 @@ export const updateTenantSettings = command(
   },
 );
 
-/** Nothing is sent from now on; what is queued waits as `held`. Unsubscribe links and webhooks go on working. */
+/**
+ * Nothing is claimed from its commit on, for which it waits until those who are sending have decided; what is queued waits as `held`.
+ * Unsubscribe links and webhooks go on working.
+ */
 export const suspendTenant = command(z.object({}), async (ctx): Promise<Tenant> => {
+  await closeTenantGate(ctx);
   await ctx.db
     .updateTable("tenants")
     .set({ status: "suspended", suspended_at: ctx.now })

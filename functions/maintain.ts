@@ -1,6 +1,6 @@
 /** Schedule `maintain`: partitions ahead of time, campaigns that have ended, what has served its time. */
 import { completeFinished } from "@outrider/core/campaigns";
-import { allTenants, transact } from "@outrider/core/kernel";
+import { allTenants, reach, transact } from "@outrider/core/kernel";
 import { expireWindows, makePartitions } from "@outrider/core/messages";
 import { expireRuns } from "@outrider/core/operator";
 import { expireIdempotencyKeys } from "@outrider/core/tenancy";
@@ -14,6 +14,7 @@ export const define = (host: Host) =>
     // What is left is an hour older at the next run; nothing waits for it.
     const visited = await eachTenant(host, "maintain", tick, tenants, 10_000, (ctx) =>
       transact(ctx, async (ctx) => {
+        reach("maintain.tenant");
         counts.completed += (await completeFinished(ctx, undefined)).length;
         counts.windows += await expireWindows(ctx);
         counts.keys += await expireIdempotencyKeys(ctx);

@@ -30,7 +30,9 @@ create policy sweeper_lookup on tenants for select to outrider_sweeper using (tr
 reset role;
 
 -- Due work of one kind, across tenants, oldest first. Kinds: deliveries, actions, imports, send, reconcile.
-create function due_work(p_kind text, p_limit int, p_full_pass_seconds int default 60)
+-- A look takes up where the last one ended; a full pass finds again what was rung for and not done, because its bell was lost or its worker
+-- died (an action keeps its lease while it is pending). In AWS, where a look comes once a minute, each is a full pass.
+create function due_work(p_kind text, p_limit int, p_full_pass_seconds int default 20)
 returns table (tenant_id text, id text)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -43,8 +45,6 @@ declare
   reached timestamptz := at;
 begin
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
-  -- An action whose worker died stays pending: the next full pass finds it.
-  if p_kind = 'actions' then p_full_pass_seconds := least(p_full_pass_seconds, 30); end if;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
   select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end

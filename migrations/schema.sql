@@ -2283,7 +2283,7 @@ $function$;
 grant execute to public;
 
 -- owner outrider_sweeper
-CREATE OR REPLACE FUNCTION public.due_work(p_kind text, p_limit integer, p_full_pass_seconds integer DEFAULT 60)
+CREATE OR REPLACE FUNCTION public.due_work(p_kind text, p_limit integer, p_full_pass_seconds integer DEFAULT 20)
  RETURNS TABLE(tenant_id text, id text)
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -2299,8 +2299,6 @@ declare
   reached timestamptz := at;
 begin
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
-  -- An action whose worker died stays pending: the next full pass finds it.
-  if p_kind = 'actions' then p_full_pass_seconds := least(p_full_pass_seconds, 30); end if;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
   select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end

@@ -59,7 +59,7 @@ export class Net {
           return;
         }
         this.schedules.clear();
-        this.sends.length = 0;
+        this.#forgetSends();
         this.cancelAll = true;
         return;
       case "update":
@@ -71,6 +71,14 @@ export class Net {
       case "transition":
         this.transitions.push(effect);
     }
+  }
+
+  /** A message planned and cancelled by the same batch was never planned: nobody who reads the state looks for it. */
+  #forgetSends(): void {
+    const forgotten = new Set(this.sends.splice(0).map(({ nodeId }) => nodeId));
+    if (forgotten.size === 0) return;
+    const sends = Object.fromEntries(Object.entries(this.state.sends).filter(([nodeId]) => !forgotten.has(nodeId)));
+    this.state = { ...this.state, sends };
   }
 }
 

@@ -108,13 +108,23 @@ export async function applyDeliveries(
   return total;
 }
 
+/**
+ * Applies one delivery here and now, even if another worker has it: that one may be dead, and if it is not, one of the two does nothing.
+ * @returns whether it is applied, whoever did it; false: it is set aside or put back, and says why
+ */
+export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<boolean> {
+  const { claimed, completed } = await applyClaim(ctx, deps, [id], true);
+  return claimed === completed;
+}
+
 async function applyClaim(
   ctx: Context,
   deps: DeliveryDeps,
   ids: readonly string[],
+  fromOthers = false,
 ): Promise<ApplyReport & { readonly suspect: boolean }> {
   const { claimed, rows, now } = await transact(ctx, async (ctx) => {
-    const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim });
+    const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim, fromOthers });
     return {
       claimed,
       now: ctx.now,

@@ -4,6 +4,7 @@
  * Invariants: nothing is parsed before it is archived, nothing is accepted before it is durable (in the database or, while that does not
  * answer, in object storage); an endpoint that does not exist and a signature that does not match are refused with the same words.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import { type Kysely, sql } from "kysely";
@@ -22,8 +23,8 @@ export interface IntakeDeps {
   /** Wall clock of this process, for the age of the cache and of ids. Decisions about signatures use the database's clock. */
   readonly wallClock: () => Date;
   readonly contextFor: (tenantId: string) => Context;
-  /** Applies archived deliveries now (`applyDeliveries`). */
-  readonly apply: (ctx: Context, ids: readonly string[]) => Promise<unknown>;
+  /** Applies an archived delivery now (`applyNow`). @returns whether it is applied */
+  readonly apply: (ctx: Context, id: string) => Promise<boolean>;
 }
 
 /** Limits of a request's body; Lambda itself takes no more than 6 MB. */
@@ -38,6 +39,9 @@ const endpointSeconds = 60;
 const maxEndpoints = 10_000;
 /** How long the database may take before a request is kept elsewhere: providers wait 10 to 15 s, and a sleeping database wakes in 5. */
 const archiveMs = 2_000;
+/** The same for a person's text, which takes effect only when the database is there: a restart is waited for. */
+const archiveTextMs = 6_000;
+const tryAgainMs = 250;
 /** How long a person's text is applied before it is acknowledged all the same; then the bell has to do. */
 const applyMs = 5_000;
 
@@ -109,7 +113,10 @@ export class WebhookIntake {
     }
     let archived: Archived;
     try {
-      archived = await within(archiveMs, this.#store(call), errors.unavailable);
+      const isText = this.#isFromPerson(call) && this.#mayBeGenuine(call);
+      archived = await (isText
+        ? within(archiveTextMs, this.#storeStubbornly(call), errors.unavailable)
+        : within(archiveMs, this.#store(call), errors.unavailable));
     } catch (error) {
       if (!isOutage(error) || !this.#mayBeGenuine(call)) throw error;
       await spill(this.#deps.blobs, call, this.#signedAt(call)).catch((cause: unknown) => {
@@ -140,6 +147,23 @@ export class WebhookIntake {
     return archived.kept;
   }
 
+  /** Again while the database is away. */
+  async #storeStubbornly(call: WebhookCall): Promise<Archived> {
+    const giveUp = AbortSignal.timeout(archiveTextMs);
+    for (;;) {
+      try {
+        return await this.#store(call);
+      } catch (error) {
+        if (!isOutage(error) || giveUp.aborted) throw error;
+        await sleep(tryAgainMs);
+      }
+    }
+  }
+
+  #isFromPerson({ provider, request }: WebhookCall): boolean {
+    return this.#deps.webhooks[provider]?.isFromPerson?.(request) === true;
+  }
+
   async #store(call: WebhookCall, receivedAt?: Date): Promise<Archived> {
     const endpoint = await this.#verified(call, receivedAt);
     reach("delivery.verified");
@@ -155,14 +179,11 @@ export class WebhookIntake {
    * Rings for what is new. A person's text is applied here and now, a repeated one too: its first worker may have died on the way. Whatever
    * goes wrong with that or with the bell, the row is committed, and the sweep rings for it.
    */
-  async #announce({ provider, request }: WebhookCall, { tenantId, kept }: Archived): Promise<void> {
-    const { webhooks, contextFor, apply } = this.#deps;
+  async #announce(call: WebhookCall, { tenantId, kept }: Archived): Promise<void> {
+    const { contextFor, apply } = this.#deps;
     const ctx = contextFor(tenantId);
-    if (webhooks[provider]?.isFromPerson?.(request)) {
-      const isApplied = await within(applyMs, apply(ctx, [kept.id]), errors.unavailable).then(
-        () => true,
-        () => false,
-      );
+    if (this.#isFromPerson(call)) {
+      const isApplied = await within(applyMs, apply(ctx, kept.id), errors.unavailable).catch(() => false);
       if (isApplied) return;
     }
     if (kept.fresh) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});

@@ -44,27 +44,35 @@ export interface Claimed {
  * tenth as many for each time: the one that kills its workers ends up alone, and its neighbours get done. What a worker has put back is
  * claimed with everything else. Every claim counts; the caller sets aside what has more than `maxClaims`.
  * @param ids only these, when a bell named them; undefined: whatever is due, oldest first.
+ * @param fromOthers takes what is not done, due or not, from whoever has it, and waits for them if they are about to end it. They find
+ *   their generation gone.
  */
 export async function claim(
   db: Transaction<DB>,
   tenantId: string,
   kind: WorkKind,
-  { ids, limit }: { readonly ids?: readonly string[] | undefined; readonly limit: number },
+  {
+    ids,
+    limit,
+    fromOthers = false,
+  }: { readonly ids?: readonly string[] | undefined; readonly limit: number; readonly fromOthers?: boolean },
 ): Promise<Claimed[]> {
   const table = sql.table(kind.table);
   const named = ids && ids.length > 0 ? sql`and id = any(${ids as string[]})` : sql``;
   // Asked once, not once per row.
   const now = sql`(select app_now())`;
-  const free = kind.staysPending
-    ? sql`status = 'pending' and run_at <= ${now} and (lease_until is null or lease_until <= ${now})`
-    : sql`(status = 'pending' and run_at <= ${now} or status = 'running' and lease_until <= ${now})`;
+  const free = fromOthers
+    ? sql`status in ('pending', 'running')`
+    : kind.staysPending
+      ? sql`status = 'pending' and run_at <= ${now} and (lease_until is null or lease_until <= ${now})`
+      : sql`(status = 'pending' and run_at <= ${now} or status = 'running' and lease_until <= ${now})`;
   const { rows } = await sql<Claimed>`
     with due as materialized (
       select id, run_at, case when lease_until is null then 0 else attempts end as left_behind from ${table}
       where tenant_id = ${tenantId} ${named} and ${free}
       order by run_at, id
       limit ${limit}
-      for update skip locked
+      for update ${fromOthers ? sql`` : sql`skip locked`}
     ), first as materialized (
       select left_behind, greatest(1, ${limit}::int / power(10, least(left_behind, 6)))::int as size from due order by run_at, id limit 1
     ), taken as materialized (

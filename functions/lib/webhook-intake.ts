@@ -1,5 +1,5 @@
 /** The front door of webhooks, as every function that opens it needs it. */
-import { applyDeliveries, WebhookIntake } from "@outrider/core/deliveries";
+import { applyNow, WebhookIntake } from "@outrider/core/deliveries";
 import type { Host } from "./runtime.ts";
 
 /** One per process: it remembers endpoints. */
@@ -11,5 +11,5 @@ export const webhookIntake = ({ db, keys, blobs, webhooks, contextFor }: Host): 
     webhooks,
     wallClock: () => new Date(),
     contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
-    apply: (ctx, ids) => applyDeliveries(ctx, { blobs, webhooks }, ids),
+    apply: (ctx, id) => applyNow(ctx, { blobs, webhooks }, id),
   });

@@ -85,6 +85,10 @@ export const Settings = z.strictObject({
   hangSeconds: z.number().min(0).max(600).default(120),
   rateLimitVariants: z.array(z.enum(rateLimitVariants)).min(1).default(["documented"]),
   webhooks: Webhooks.prefault({}),
+  /** Share of answers by mail that bring a file, and its size: bytes that no compression makes smaller. */
+  attachments: z
+    .strictObject({ share: rate.default(0), bytes: z.number().int().min(1).max(5_000_000).default(200_000) })
+    .prefault({}),
   /** False: reactions that fall due are lost, as if the provider had no webhook configured. */
   webhooksEnabled: z.boolean().default(true),
   /** Sender domains that SendGrid has not authenticated; it has all others. */

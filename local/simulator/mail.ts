@@ -15,7 +15,12 @@ export interface Mail {
   readonly html: string;
   /** In order, names as written. */
   readonly headers: readonly (readonly [string, string])[];
+  /** A file that came with it. */
+  readonly attachment?: Buffer | undefined;
 }
+
+const attachmentName = "photo.jpg";
+const attachmentType = "image/jpeg";
 
 /** RFC 2047 when the text is not plain ASCII. */
 const encodeWord = (text: string): string =>
@@ -68,6 +73,9 @@ export function replyTo(message: Message, text: string, at: Date, automatic: boo
 const crlf = (text: string) => text.replace(/\r?\n/g, "\r\n");
 
 const alternative = "000000000000f0e1d2c3b4a59687";
+const mixed = "000000000000a1b2c3d4e5f60718";
+
+const alternativeType = `multipart/alternative; boundary="${alternative}"`;
 
 const headerLines = (mail: Mail) =>
   [
@@ -77,16 +85,25 @@ const headerLines = (mail: Mail) =>
     ] as const,
     ...mail.headers,
     ["Subject", encodeWord(mail.subject)] as const,
-    ["Content-Type", `multipart/alternative; boundary="${alternative}"`] as const,
+    ["Content-Type", mail.attachment ? `multipart/mixed; boundary="${mixed}"` : alternativeType] as const,
   ]
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join("");
 
-/** The whole message, CRLF lines, 8-bit UTF-8 parts. */
+/** The whole message, CRLF lines, 8-bit UTF-8 parts; a file in base64. */
 export function mime(mail: Mail): string {
   const part = (type: string, body: string) =>
     `--${alternative}\r\nContent-Type: ${type}; charset="UTF-8"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n${crlf(body)}\r\n`;
-  return `${headerLines(mail)}\r\n${part("text/plain", mail.text)}${part("text/html", mail.html)}--${alternative}--\r\n`;
+  const texts = `${part("text/plain", mail.text)}${part("text/html", mail.html)}--${alternative}--\r\n`;
+  if (mail.attachment === undefined) return `${headerLines(mail)}\r\n${texts}`;
+  const file = [
+    `Content-Type: ${attachmentType}; name="${attachmentName}"`,
+    `Content-Disposition: attachment; filename="${attachmentName}"`,
+    "Content-Transfer-Encoding: base64",
+    "",
+    ...(mail.attachment.toString("base64").match(/.{1,76}/g) ?? []),
+  ].join("\r\n");
+  return `${headerLines(mail)}\r\n--${mixed}\r\nContent-Type: ${alternativeType}\r\n\r\n${texts}--${mixed}\r\n${file}\r\n--${mixed}--\r\n`;
 }
 
 const boundary = "xYzZY";
@@ -121,7 +138,7 @@ export function inboundParse(
           ["text", crlf(mail.text)],
           ["sender_ip", "198.51.100.7"],
           ["envelope", envelope],
-          ["attachments", "0"],
+          ...attachmentFields(mail),
           ["subject", mail.subject],
           ["charsets", utf8(["to", "html", "subject", "from", "text"])],
           ["SPF", "pass"],
@@ -129,5 +146,29 @@ export function inboundParse(
   const form = fields
     .map(([name, value]) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`)
     .join("");
-  return { contentType: `multipart/form-data; boundary=${boundary}`, body: Buffer.from(`${form}--${boundary}--`) };
+  const file = mode === "default" && mail.attachment ? filePart(mail.attachment) : Buffer.alloc(0);
+  return {
+    contentType: `multipart/form-data; boundary=${boundary}`,
+    body: Buffer.concat([Buffer.from(form), file, Buffer.from(`--${boundary}--`)]),
+  };
 }
+
+const attachmentFields = ({ attachment }: Mail): readonly (readonly [string, string])[] =>
+  attachment === undefined
+    ? [["attachments", "0"]]
+    : [
+        ["attachments", "1"],
+        [
+          "attachment-info",
+          JSON.stringify({ attachment1: { filename: attachmentName, name: attachmentName, type: attachmentType } }),
+        ],
+      ];
+
+const filePart = (file: Buffer): Buffer =>
+  Buffer.concat([
+    Buffer.from(
+      `--${boundary}\r\nContent-Disposition: form-data; name="attachment1"; filename="${attachmentName}"\r\nContent-Type: ${attachmentType}\r\n\r\n`,
+    ),
+    file,
+    Buffer.from("\r\n"),
+  ]);

@@ -4,6 +4,7 @@
  * Opens, clicks and unsubscribes go the way a real recipient's do, through the pixel, the link and the List-Unsubscribe
  * URL in the message; only when the message has none does the provider report them.
  */
+import { createHash } from "node:crypto";
 import { Parser } from "htmlparser2";
 import { type Settings, transportOf } from "./behaviour.ts";
 import { type Endpoints, isReachable, sendgridEndpoint, twilioEndpoint } from "./endpoints.ts";
@@ -178,7 +179,7 @@ function sendgridJob(stage: Stage, message: Message, reaction: Reaction, index: 
 }
 
 function inboundJob(stage: Stage, message: Message, text: string, at: Date, automatic: boolean): Job {
-  const mail = replyTo(message, text, at, automatic);
+  const mail = { ...replyTo(message, text, at, automatic), attachment: attachmentOf(stage, message) };
   return {
     kind: "request",
     retry: "sendgrid",
@@ -195,6 +196,13 @@ function inboundJob(stage: Stage, message: Message, text: string, at: Date, auto
       return { method: "POST", url: endpoint.inboundUrl ?? endpoint.webhookUrl, headers, body };
     },
   };
+}
+
+/** The same bytes for the same recipient in every run. */
+function attachmentOf(stage: Stage, { accept: { to } }: Message): Buffer | undefined {
+  const { seed, attachments } = stage.settings();
+  if (uniform(seed, to, "attachment") >= attachments.share) return undefined;
+  return createHash("shake256", { outputLength: attachments.bytes }).update(`${seed}|${to}`).digest();
 }
 
 interface Links {

@@ -32,10 +32,13 @@ export interface DriveOptions {
   readonly seed: number;
   /** Rows of one list. */
   readonly piece: number;
-  /** Messages that wait to be sent, all tenants together. */
+  /** Rows that could be worked on now, all tenants together. */
   readonly backlog: () => Promise<number>;
   readonly planned: () => Promise<number>;
 }
+
+/** Work for about twenty seconds: more would measure how long a queue is, not how soon the dead are replaced. */
+const enoughToDo = 1_500;
 
 /** Walks of one channel, three messages long: the second follows a webhook or a minute's silence, the third another minute's. */
 const plan = (channel: "email" | "sms", edition: number) => {
@@ -169,7 +172,7 @@ export function startDriving(options: DriveOptions) {
       await bringIn(tenant);
       enough ||= (await options.planned()) >= options.messages;
       // Lists follow each other as the work is done, so that imports go on while messages are sent.
-      while (!enough && (await options.backlog()) > Math.max(2_000, 4 * piece)) {
+      while (!enough && (await options.backlog()) > enoughToDo) {
         await sleep(500);
         enough ||= (await options.planned()) >= options.messages;
       }

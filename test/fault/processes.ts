@@ -18,12 +18,12 @@ export interface QueueAddresses {
   readonly queues: Readonly<Record<BellKind, LocalQueue>>;
 }
 
-/** What the rig tells the queue: to begin, with so many workers; which of them answer now. */
+/** What the rig tells the queue: to invoke functions of so many workers; which of them answer now. */
 export type QueueOrder =
-  | { readonly kind: "poll"; readonly workers: number }
+  | { readonly kind: "start"; readonly workers: number }
   | { readonly kind: "workers"; readonly origins: readonly string[] };
 
-/** Where a worker takes events of the queue whose name follows. */
+/** Where a worker takes events of the queue or schedule whose name follows. */
 export const invokePath = "/invoke/";
 
 export interface WorkerTask {

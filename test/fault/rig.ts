@@ -71,6 +71,11 @@ export interface RigOptions extends FaultOptions {
 
 /** What waits to be sent, and what is being sent. */
 const waiting = "select count(*)::int as n from outbound_messages where status in ('queued', 'sending')";
+/** Everything that could be worked on now. */
+const backlog = `
+  select ((select count(*) from outbound_messages where status in ('queued', 'sending') and run_at <= app_now())
+    + (select count(*) from scheduled_actions where status = 'pending' and run_at <= app_now())
+    + (select count(*) from webhook_deliveries where status in ('pending', 'running')))::int as n`;
 const countEveryMs = 3_000;
 const recoveryLimitSeconds = 60;
 const stopLimitSeconds = 1;
@@ -163,7 +168,7 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
       queue.tell({ kind: "workers", origins });
     },
   });
-  queue.tell({ kind: "poll", workers: options.workers });
+  queue.tell({ kind: "start", workers: options.workers });
   opened.add(workers.stop);
 
   const count = async (text: string) => (await database.query<{ n: number }>(text))[0]?.n ?? 0;
@@ -180,9 +185,9 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
     tenants,
     seed,
     messages: options.messages,
-    // Six messages to a person at most; about eight lists per tenant.
-    piece: Math.min(4_000, Math.max(15, Math.ceil(options.messages / 5 / tenants.length / 8))),
-    backlog: () => count(waiting),
+    // Six messages to a person at most; about twenty lists per tenant.
+    piece: Math.min(4_000, Math.max(15, Math.ceil(options.messages / 5 / tenants.length / 20))),
+    backlog: () => count(backlog),
     planned,
   });
 

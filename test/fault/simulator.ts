@@ -41,6 +41,7 @@ export const unwell = (seed: number): SettingsInput => ({
   hangSeconds: 15,
   rateLimitVariants: [...rateLimitVariants],
   webhooks: { duplicateRate: 0.1, reorder: 0.1, early: 0.1, dropRate: 0.01, batchSize: 300 },
+  attachments: { share: 0.1, bytes: 150_000 },
 });
 
 export async function startFaultSimulator(dir: string): Promise<FaultSimulator> {

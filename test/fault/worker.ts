@@ -20,16 +20,12 @@ import { s3Blobs } from "../../core/providers/s3/index.ts";
 import { sqsQueue } from "../../core/providers/sqs/index.ts";
 import { createLog } from "../../functions/lib/log.ts";
 import { createHost, type Host, providerAdapters } from "../../functions/lib/runtime.ts";
-import { http, type QueueName, queues, schedules } from "../../functions/topology.ts";
+import { type FunctionSpec, http, queues, schedules } from "../../functions/topology.ts";
 import { gateway, type Route } from "../../local/gateway.ts";
 import { invoke } from "../../local/lambda.ts";
-import { startScheduler } from "../../local/scheduler.ts";
 import { uniform } from "../../local/simulator/random.ts";
 import { arm } from "./arm.ts";
 import { invokePath, type WorkerMessage, type WorkerTask } from "./processes.ts";
-
-/** So that a run of minutes sees maintenance more than once. */
-const maintainSeconds = 15;
 
 const say = (message: WorkerMessage) => process.send?.(message);
 process.on("disconnect", () => process.exit(0));
@@ -121,48 +117,34 @@ const routes: Route[] = Object.entries(http).flatMap(([file, spec]) => {
   const target = { name: file, timeoutSeconds: spec.timeoutSeconds, call: calls[spec.file] as Call };
   return spec.routes.map((key) => ({ key, target }));
 });
-/** One event of a queue, as Lambda hands it over; the death that may follow the answer is none of the queue's business. */
-async function take(incoming: IncomingMessage, response: ServerResponse, queue: QueueName): Promise<void> {
-  const { file, timeoutSeconds } = queues[queue];
+/** One event for the function in that file, as Lambda hands it over; the death that may follow the answer is none of the caller's business. */
+async function take(
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  { file, timeoutSeconds }: FunctionSpec,
+): Promise<void> {
   const event: unknown = JSON.parse(Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Buffer>)).toString());
   const call = calls[file] as (event: never, at: Invocation) => Promise<unknown>;
-  const answer = await invoke(queue, call, event, timeoutSeconds * 1_000).then(
+  const answer = await invoke(file, call, event, timeoutSeconds * 1_000).then(
     (result) => ({ status: 200, body: result ?? null }),
     (error: unknown) => {
       onError(error);
       return { status: 500, body: String(error) };
     },
   );
-  response.writeHead(answer.status).end(JSON.stringify(answer.body), () => reach("bells.deleted"));
+  response.writeHead(answer.status).end(JSON.stringify(answer.body), () => {
+    if (file in queues) reach("bells.deleted");
+  });
 }
 
+const invokable: Readonly<Record<string, FunctionSpec>> = { ...queues, ...schedules };
 const front = gateway({ routes: () => routes, onError });
 const server = createServer((incoming, response) => {
-  const queue = incoming.url?.startsWith(invokePath) ? incoming.url.slice(invokePath.length) : undefined;
-  if (queue === undefined) front.emit("request", incoming, response);
-  else take(incoming, response, queue as QueueName).catch(() => response.destroy());
+  const spec = incoming.url?.startsWith(invokePath) ? invokable[incoming.url.slice(invokePath.length)] : undefined;
+  if (spec === undefined) front.emit("request", incoming, response);
+  else take(incoming, response, spec).catch(() => response.destroy());
 });
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 
-startScheduler(
-  Object.entries(schedules)
-    // The invariants are checked once, at the end.
-    .filter(([schedule]) => schedule !== "doctor")
-    .map(([schedule, spec]) => ({
-      name: schedule,
-      everySeconds: schedule === "maintain" ? maintainSeconds : spec.localSeconds,
-      run: async () => {
-        const call = calls[spec.file];
-        if (call)
-          await invoke(
-            schedule,
-            call as (event: never, at: Invocation) => Promise<unknown>,
-            {},
-            spec.timeoutSeconds * 1_000,
-          );
-      },
-    })),
-  onError,
-);
 setInterval(() => say({ kind: "bells", ...counts }), 500);
 say({ kind: "up", port: (server.address() as AddressInfo).port });

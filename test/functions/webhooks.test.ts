@@ -1,9 +1,12 @@
 import { createHmac, createSign, generateKeyPairSync, randomBytes } from "node:crypto";
+import { type AddressInfo, createConnection, createServer } from "node:net";
 import { brotliDecompressSync } from "node:zlib";
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../core/db/connect.ts";
-import { applyDeliveries, drainSpill, WebhookIntake } from "../../core/deliveries/index.ts";
+import { applyDeliveries, drainSpill, type WebhookCall, WebhookIntake } from "../../core/deliveries/index.ts";
+import { spill } from "../../core/deliveries/spill.ts";
+import { claim, transact, work } from "../../core/kernel/index.ts";
 import { checkInvariants } from "../../core/operator/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
@@ -199,8 +202,8 @@ describe("a signed request", () => {
     expect(queue.drain()).toEqual([]);
   });
 
-  it("with a STOP whose first worker died after archiving it holds when the second is answered", async () => {
-    const { tenant, id, target, signed, text } = await textEndpoint();
+  it("with a STOP that a worker took and died with holds when it comes again and is answered", async () => {
+    const { tenant, call, text } = await textEndpoint();
     const { db, contextFor } = hostOver(database.db);
     const dying = new WebhookIntake({
       db,
@@ -209,23 +212,33 @@ describe("a signed request", () => {
       webhooks: { twilio },
       wallClock: () => new Date(),
       contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
-      apply: () => Promise.reject(new Error("killed")),
+      apply: async (ctx, id) => {
+        await transact(ctx, ({ db }) => claim(db, tenant.tenantId, work.deliveries, { ids: [id], limit: 1 }));
+        throw new Error("killed");
+      },
     });
     queue.drain();
-    const { headers, body } = signed({ Body: "STOP" });
-    const request = { url: `${publicUrl}${target}`, headers, body: Buffer.from(body) };
-    await dying.receive({ provider: "twilio", channelConfigId: id, target, request });
+    await dying.receive(call({ Body: "STOP" }));
     expect(await suppressed(tenant)).toEqual([]);
     expect(queue.drain()).toMatchObject([{ kind: "deliveries", tenantId: tenant.tenantId }]);
     expect((await text({ Body: "STOP" })).status).toBe(200);
     expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
   });
 
-  it("with a STOP that was spilled holds when it is drained", async () => {
+  it("with a STOP that comes while the database restarts waits for it", async () => {
     const { tenant, text } = await textEndpoint();
-    const away = connect({ url: "postgres://outrider_app@127.0.0.1:1/away", driver: "pg" });
-    expect((await text({ Body: "STOP" }, { over: app(hostOver(away)) })).status).toBe(200);
-    expect(await suppressed(tenant)).toEqual([]);
+    const { url, refused, close } = await restarting(3);
+    const late = connect({ url, driver: "pg" });
+    expect((await text({ Body: "STOP" }, { over: app(hostOver(late)) })).status).toBe(200);
+    expect(refused()).toBe(3);
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+    await late.destroy();
+    await close();
+  });
+
+  it("with a STOP that was spilled holds when it is drained", async () => {
+    const { tenant, call } = await textEndpoint();
+    await spill(blobs, call({ Body: "STOP" }), new Date());
     await drainSpill(blobs, webhookIntake(hostOver(database.db)), () => true);
     expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
   });
@@ -268,9 +281,37 @@ async function textEndpoint() {
       },
     };
   };
+  const call = (given: Record<string, string>): WebhookCall => {
+    const { headers, body } = signed(given);
+    const request = { url: `${publicUrl}${target}`, headers, body: Buffer.from(body) };
+    return { provider: "twilio", channelConfigId: id, target, request };
+  };
   const text = (given: Record<string, string>, { token = "token", over = http } = {}) =>
     over.request(`https://evil.example${target}`, { method: "POST", ...signed(given, token) });
-  return { tenant, id, target, signed, text };
+  return { tenant, target, call, text };
+}
+
+/** The database behind a door that shuts in the face of the first so many connections. */
+async function restarting(count: number) {
+  const { hostname, port, pathname, username } = new URL(database.url);
+  let refused = 0;
+  const door = createServer((socket) => {
+    socket.on("error", () => {});
+    if (refused < count) {
+      refused++;
+      socket.destroy();
+      return;
+    }
+    const behind = createConnection({ host: hostname, port: Number(port) });
+    behind.on("error", () => socket.destroy());
+    socket.pipe(behind).pipe(socket);
+  });
+  await new Promise<void>((resolve) => door.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `postgres://${username}@127.0.0.1:${(door.address() as AddressInfo).port}${pathname}`,
+    refused: () => refused,
+    close: () => new Promise((resolve) => door.close(resolve)),
+  };
 }
 
 describe("a request that is refused", () => {

@@ -1,7 +1,7 @@
 /** Twilio: SMS and WhatsApp out, status callbacks and answers in. One webhook address takes both. */
 import type { Sender, WebhookAdapter } from "../../ports/sender.ts";
 import { TwilioCredentials } from "./credentials.ts";
-import { isInbound, readParameters } from "./form.ts";
+import { isInbound, maxBodyBytes, readParameters } from "./form.ts";
 import { verify } from "./verify.ts";
 
 export { TwilioCredentials } from "./credentials.ts";
@@ -15,5 +15,5 @@ export const twilio: Sender & WebhookAdapter = {
   verify,
   // Brings the numbering plans of the world, which the front door of webhooks never asks.
   parse: async (...call) => (await import("./events.ts")).parse(...call),
-  isFromPerson: (request) => isInbound(readParameters(request)),
+  isFromPerson: (request) => request.body.byteLength <= maxBodyBytes && isInbound(readParameters(request)),
 };

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { compilePlan } from "../../../core/campaigns/compile.ts";
 import { advance } from "../../../core/campaigns/engine.ts";
+import { Net } from "../../../core/campaigns/fold.ts";
 import { migrateState } from "../../../core/campaigns/migrate.ts";
 import type { Plan } from "../../../core/campaigns/plan.ts";
 import {
@@ -348,4 +349,31 @@ test("a migration never sends a sent node again and forgets nothing", () => {
     }),
     { numRuns: runs(60, 150) },
   );
+});
+
+test("however events are batched, what a batch says it sends is exactly what its state has more than before", () => {
+  let forgotten = 0;
+  fc.assert(
+    fc.property(plans, moves, fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1 }), (plan, draws, sizes) => {
+      const steps = run(plan, draws);
+      let state = steps[0]?.before ?? initialState("contact_1");
+      for (let from = 0, n = 0; from < steps.length; n++) {
+        const size = sizes[n % sizes.length] ?? 1;
+        const net = new Net("ccmp_1", state);
+        for (const { event, now } of steps.slice(from, from + size)) {
+          const { state: next, effects } = advance(plan, net.state, event, now);
+          net.add(next, effects);
+          forgotten += Object.keys(next.sends).length - Object.keys(net.state.sends).length;
+        }
+        const before = new Set(Object.keys(state.sends));
+        const more = Object.keys(net.state.sends).filter((nodeId) => !before.has(nodeId));
+        expect(new Set(net.sends.map(({ nodeId }) => nodeId))).toEqual(new Set(more));
+        state = net.state;
+        from += size;
+      }
+    }),
+    { numRuns: runs(300, 5_000) },
+  );
+  // Some batches stopped what they had planned, or nothing was tested.
+  expect(forgotten).toBeGreaterThan(0);
 });

@@ -33,14 +33,22 @@ export type Turn = StatementTurn | OuterTurn;
 export type Fate =
   | { readonly kind: "none" }
   | { readonly kind: "kill_before" | "kill_after" | "lost_before" | "lost_after"; readonly turn: number }
-  | { readonly kind: "freeze"; readonly turn: number; readonly milliseconds: number };
+  /** `freeze_after`: with an answer in its hands that it has not read yet, of a COMMIT or of a provider. */
+  | { readonly kind: "freeze" | "freeze_after"; readonly turn: number; readonly milliseconds: number };
+
+export interface Commit {
+  readonly step: number;
+  readonly at: number;
+  /** What the database's clock said where the transaction began, which is as of when it decided. */
+  readonly decidedAt: number;
+}
 
 export class Invocation {
   readonly id: number;
   readonly name: string;
   readonly process: Process;
   readonly startedAt: number;
-  readonly fate: Fate;
+  fate: Fate;
   readonly skewMs: number;
   readonly waiting: Turn[] = [];
   turns = 0;
@@ -51,12 +59,20 @@ export class Invocation {
   done = false;
   frozen = false;
   frozenUntil = 0;
+  /** Reads the answer that it froze with. */
+  onThaw: (() => void) | null = null;
+  /** The message whose call's answer it froze with. */
+  holds = "";
+  /** Goes on when this one has ended or waits for a lock: an operator's command came in the middle of it. */
+  yieldsTo: Invocation | null = null;
   /** A statement that waits for another transaction's lock. */
   parked: { readonly settled: () => boolean; readonly end: Promise<void> } | null = null;
   /** The step at which it last committed. */
   committedAt = -1;
-  /** Virtual time of its last commit. */
-  committedTime = 0;
+  /** Whose transaction is open, and what the database's clock said where it began. */
+  begun: { readonly tenantId: string; readonly at: number } = { tenantId: "", at: 0 };
+  /** The last commit for each tenant: one run may serve several at the same time. */
+  readonly commits = new Map<string, Commit>();
   writes = 0;
   #wake: (() => void) | null = null;
 
@@ -115,13 +131,16 @@ export class Process {
     const client = new pg.Client({ connectionString: url });
     client.on("error", () => {});
     await client.connect();
+    await client.query("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0");
     const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
     return new Process(number, client, rows[0]?.pid ?? 0);
   }
 
   /** Texts without parameters may be several statements, and answer one result for each. */
   query(text: string, params: readonly unknown[]): Promise<pg.QueryResult | pg.QueryResult[]> {
-    return params.length === 0 ? this.client.query(text) : this.client.query(this.#statements.named(text, params));
+    // A limit in real time would make a run depend on the machine; no lock is held for long in virtual time, because nobody freezes with one.
+    const values = text.includes("'lock_timeout'") ? ["0"] : params;
+    return values.length === 0 ? this.client.query(text) : this.client.query(this.#statements.named(text, values));
   }
 
   /** What a handler gets as its database, from its first invocation until it is killed. */

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, syml
 import os from "node:os";
 import path from "node:path";
 import type { CloneSource } from "../support/clone.ts";
-import type { Mutant } from "./mutants.ts";
+import { type Edit, editsOf, type Mutant } from "./mutants.ts";
 import { openPlayer, type Player } from "./players.ts";
 import { writeScript } from "./script.ts";
 
@@ -27,7 +27,7 @@ const copied = [
 ];
 
 /** @throws when the anchor is not found exactly once */
-export function plant(source: string, anchor: string, instead: string, file: string): string {
+export function plant(source: string, { file, anchor, instead }: Edit): string {
   const parts = source.split(anchor);
   if (parts.length !== 2)
     throw new Error(`${file}: the anchor occurs ${parts.length - 1} times: ${anchor.slice(0, 80)}`);
@@ -44,9 +44,9 @@ function copyTree(mutant: Mutant): string {
     if (name !== "@outrider") symlinkSync(path.join(root, "node_modules", name), path.join(modules, name));
   }
   symlinkSync(path.join(copy, "core"), path.join(modules, "@outrider/core"));
-  if ("file" in mutant) {
-    const file = path.join(copy, mutant.file);
-    writeFileSync(file, plant(readFileSync(file, "utf8"), mutant.anchor, mutant.instead, mutant.file));
+  for (const edit of editsOf(mutant)) {
+    const file = path.join(copy, edit.file);
+    writeFileSync(file, plant(readFileSync(file, "utf8"), edit));
   }
   return copy;
 }

@@ -4,11 +4,11 @@ import os from "node:os";
 import { Command, InvalidArgumentError } from "commander";
 import { progress } from "../long/report.ts";
 import { startTestServer } from "../support/global-setup.ts";
+import type { Outcome } from "./parts.ts";
 import { openPlayer, playAll, playerCount } from "./players.ts";
 import { Coverage, story } from "./report.ts";
 import { writeScript } from "./script.ts";
 import { shrink } from "./shrink.ts";
-import type { Outcome } from "./world.ts";
 
 const count = (text: string): number => {
   const value = Number(text);

@@ -5,22 +5,13 @@
  * never by the system under test, and it only reads the database.
  */
 import { createHash } from "node:crypto";
-import { Kysely, PostgresDialect, type PostgresPool, type RawBuilder, sql } from "kysely";
-import { checkers } from "../../core/operator/invariants.ts";
-import { oracle } from "../core/compliance/oracle.ts";
-import { newcomers, people, type SimTenant } from "./base.ts";
+import type { SimTenant } from "./base.ts";
 import type { Invocation } from "./invocation.ts";
+import { deliver } from "./outside.ts";
 import { type Accept, type Reaction, reactionsTo, type WebRequest } from "./recipients.ts";
 import { Rng } from "./rng.ts";
+import { Violation } from "./violation.ts";
 import type { World } from "./world.ts";
-
-export class Violation extends Error {
-  readonly checker: string;
-  constructor(checker: string, detail: string) {
-    super(detail);
-    this.checker = checker;
-  }
-}
 
 interface Called {
   readonly tenant: SimTenant;
@@ -51,18 +42,6 @@ const keyOf = (tenantId: string, channel: string, address: string): string => `$
 export const hashOf = ({ path, body }: WebRequest): string =>
   createHash("sha256").update(path).update("\0").update(body).digest("hex");
 
-/** Texts of the checkers, with what they need to be run by name. */
-const compiler = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: {} as PostgresPool }) });
-const allThereIs = { since: () => sql`true`, changedSince: () => sql`true` };
-const compiled = checkers
-  .filter((one) => one.id !== "I-08")
-  .map(({ id, title, find }) => {
-    const query =
-      typeof find === "function" ? (find as unknown as (reach: unknown) => RawBuilder<unknown>)(allThereIs) : find;
-    const { sql: text, parameters } = (query as RawBuilder<unknown>).compile(compiler);
-    return { id, title, sql: text, parameters };
-  });
-
 export class Model {
   readonly accepts: Accept[] = [];
   readonly emitted: Emitted[] = [];
@@ -70,15 +49,15 @@ export class Model {
   readonly #world: World;
   readonly #acceptOf = new Map<string, Accept>();
   readonly #dedupe = new Map<string, string>();
-  readonly #claims: { readonly accept: Accept; readonly claimedAt: number; readonly claimedTime: number }[] = [];
+  /** `decidedAt`: what the clock said where the claim's transaction began. */
+  readonly claims: { readonly accept: Accept; readonly decidedAt: number }[] = [];
   readonly #nos: No[] = [];
-  /** Steps between which nothing may be claimed, per campaign or tenant. */
-  readonly #silences = new Map<string, { from: number; until: number }[]>();
-  readonly #acked = new Map<string, { readonly tenant: SimTenant; readonly request: WebRequest }>();
-  readonly #forged = new Set<string>();
+  /** From which step on nothing may be claimed, per campaign or tenant, and between which steps somebody took that back. */
+  readonly #silences: { readonly key: string; readonly from: number }[] = [];
+  readonly #lifts: { readonly key: string; readonly from: number; until: number }[] = [];
+  readonly acked = new Map<string, { readonly tenant: SimTenant; readonly request: WebRequest }>();
+  readonly forged = new Set<string>();
   readonly #onLost = new Map<Invocation, () => void>();
-  #checkedAt = -1;
-  #looks = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -86,6 +65,10 @@ export class Model {
 
   #rows<T>(sql: string, params: readonly unknown[] = []): Promise<T[]> {
     return this.#world.parts.database.rows<T>(sql, params);
+  }
+
+  acceptOf(messageId: string): Accept | undefined {
+    return this.#acceptOf.get(messageId);
   }
 
   // --- what happens ----------------------------------------------------------------------------------------------------------------------
@@ -112,14 +95,12 @@ export class Model {
     if (row.tenant_id !== tenant.tenantId)
       throw new Violation("tenants stay apart", `${who}: the message is another tenant's`);
     if (!row.open) throw new Violation("an attempt precedes its call", `${who}: no attempt is committed`);
-    const claimed = invocation.committedAt;
-    if (call.begunAt - invocation.committedTime > 5_000) {
-      throw new Violation(
-        "a call begins within 5 s",
-        `${who}: began ${call.begunAt - invocation.committedTime} ms after its claim`,
-      );
-    }
-    if (invocation.committedTime >= row.expires_at.getTime()) throw new Violation("nothing expired is sent", who);
+    const claim = invocation.commits.get(tenant.tenantId);
+    if (!claim) throw new Violation("an attempt precedes its call", `${who}: nothing is claimed`);
+    const claimed = claim.step;
+    if (call.begunAt - claim.at > 5_000)
+      throw new Violation("a call begins within 5 s", `${who}: began ${call.begunAt - claim.at} ms after its claim`);
+    if (claim.decidedAt >= row.expires_at.getTime()) throw new Violation("nothing expired is sent", who);
     for (const key of [keyOf(tenant.tenantId, channel, to), `enrollment ${row.enrollment ?? ""}`]) {
       const no = this.#nos.find((one) => one.key === key && one.since !== null && one.since < claimed);
       if (no)
@@ -129,7 +110,7 @@ export class Model {
         );
     }
     for (const key of [`campaign ${row.campaign ?? ""}`, `tenant ${tenant.tenantId}`]) {
-      if (this.#silences.get(key)?.some(({ from, until }) => claimed > from && claimed < until)) {
+      if (this.#isSilent(key, claimed)) {
         throw new Violation("nothing is claimed while paused", `${who}: ${key} is paused or suspended`);
       }
     }
@@ -149,31 +130,37 @@ export class Model {
     }
     this.#acceptOf.set(accept.messageId, accept);
     this.accepts.push(accept);
-    this.#claims.push({ accept, claimedAt: invocation.committedAt, claimedTime: invocation.committedTime });
-    this.#caps(accept, invocation.committedTime, who);
+    const decidedAt = invocation.commits.get(accept.tenant.tenantId)?.decidedAt ?? 0;
+    this.claims.push({ accept, decidedAt });
+    this.#caps(accept, decidedAt, who);
     const rng = new Rng(`${world.script.seed}/recipient/${accept.tenant.name}/${accept.to}/${this.accepts.length}`);
     const faults = world.script.faults.webhooks && !world.calm;
-    for (const reaction of reactionsTo(accept, world.parts.base.signingKey, rng, (fault) => world.hit(fault), faults)) {
+    const sick = world.script.settings[world.parts.base.tenants.indexOf(accept.tenant)]?.sick ?? false;
+    const hit = (fault: string) => world.hit(fault);
+    for (const reaction of reactionsTo(accept, world.parts.base.signingKey, rng, hit, { faults, sick })) {
       const emitted: Emitted = { accept, reaction, acknowledged: false };
       this.emitted.push(emitted);
-      for (const late of [0, ...reaction.copies]) {
-        world.at(reaction.at + late, reaction.what, () => this.#emit(emitted));
-      }
+      world.at(reaction.at, reaction.what, () => this.#emit(emitted, reaction.make));
+      for (const { after, make } of reaction.copies)
+        world.at(reaction.at + after, reaction.what, () => this.#emit(emitted, make));
     }
   }
 
-  readonly #made = new Map<Emitted, WebRequest>();
+  readonly #made = new Map<Reaction["make"], WebRequest>();
+  readonly sent = new Set<string>();
 
-  #emit(emitted: Emitted): void {
+  #emit(emitted: Emitted, make: Reaction["make"]): void {
     const { accept, reaction } = emitted;
     const world = this.#world;
     // Signed once: a provider repeats itself byte by byte.
-    const request = this.#made.get(emitted) ?? reaction.make(world.now);
-    this.#made.set(emitted, request);
+    const request = this.#made.get(make) ?? make(world.now);
+    this.#made.set(make, request);
+    if (reaction.target === "webhooks") this.sent.add(hashOf(request));
     world.say(
       `${accept.tenant.name}: the ${accept.channel === "email" ? "mail" : "text"} to ${accept.to} ${reaction.what}`,
     );
-    world.deliver(
+    deliver(
+      world,
       accept.tenant,
       { ...reaction, request },
       async (status, invocation) => {
@@ -218,7 +205,7 @@ export class Model {
     if (status >= 500) return;
     if (status !== 200) throw new Violation("a genuine webhook is taken", `${tenant.name}: answered ${status}`);
     const sha256 = hashOf(request);
-    this.#acked.set(sha256, { tenant, request });
+    this.acked.set(sha256, { tenant, request });
     const [row] = await this.#rows<{ n: number }>(
       "select count(*)::int as n from webhook_deliveries where tenant_id = $1 and body_sha256 = $2",
       [tenant.tenantId, Buffer.from(sha256, "hex")],
@@ -236,18 +223,18 @@ export class Model {
   }
 
   async refused(tenant: SimTenant, request: WebRequest, status: number): Promise<void> {
-    this.#forged.add(hashOf(request));
+    this.forged.add(hashOf(request));
     // While the database is away nobody can be verified: what is kept then is refused when it is taken in.
     if (status < 400 && !this.#isSpilled(request))
       throw new Violation("a forged webhook is refused", `${tenant.name}: answered ${status}`);
-    await this.#noForgery();
+    await this.noForgery();
   }
 
-  async #noForgery(): Promise<void> {
-    if (this.#forged.size === 0) return;
+  async noForgery(): Promise<void> {
+    if (this.forged.size === 0) return;
     const [row] = await this.#rows<{ n: number }>(
       "select count(*)::int as n from webhook_deliveries where encode(body_sha256, 'hex') = any($1)",
-      [[...this.#forged]],
+      [[...this.forged]],
     );
     if ((row?.n ?? 0) > 0) throw new Violation("a forged webhook is refused", `${row?.n} were archived`);
   }
@@ -257,15 +244,26 @@ export class Model {
     this.#nos.push({ key: keyOf(tenantId, channel, address), since, sha256: null });
   }
 
+  /** A pause or suspension that committed at this step. */
   quiet(key: string, from: number): void {
-    const list = this.#silences.get(key) ?? [];
-    list.push({ from, until: Number.POSITIVE_INFINITY });
-    this.#silences.set(key, list);
+    this.#silences.push({ key, from });
   }
 
-  /** Somebody is about to lift a silence. */
-  loud(key: string): void {
-    for (const silence of this.#silences.get(key) ?? []) silence.until = Math.min(silence.until, this.#world.step);
+  /** Somebody begins to lift a silence; without a key every one. @returns is called when that has ended, however it did */
+  loud(key = ""): () => void {
+    const lift = { key, from: this.#world.step, until: Number.POSITIVE_INFINITY };
+    this.#lifts.push(lift);
+    return () => {
+      lift.until = this.#world.step;
+    };
+  }
+
+  /** Is a claim at this step forbidden? Not when somebody has begun to lift it before, and had not ended when it began. */
+  #isSilent(key: string, claimed: number): boolean {
+    const lifts = this.#lifts.filter((lift) => (lift.key === key || lift.key === "") && lift.from < claimed);
+    return this.#silences.some(
+      (one) => one.key === key && one.from < claimed && lifts.every((lift) => lift.until < one.from),
+    );
   }
 
   /** What becomes of a request whose handler dies. */
@@ -291,248 +289,24 @@ export class Model {
     for (const no of open) if (found.some((row) => row.sha256 === no.sha256)) no.since = this.#world.step;
   }
 
-  #caps(accept: Accept, claimedTime: number, who: string): void {
+  #caps(accept: Accept, decidedAt: number, who: string): void {
     const { script, parts } = this.#world;
     const settings = script.settings[parts.base.tenants.indexOf(accept.tenant)];
-    const same = this.#claims.filter(
+    if (!settings) return;
+    const same = this.claims.filter(
       (one) => one.accept.tenant === accept.tenant && one.accept.channel === accept.channel,
     );
-    const toThem = same.filter((one) => one.accept.to === accept.to && one.claimedTime > claimedTime - 86_400_000);
-    if (accept.channel === "email" && settings?.caps && toThem.length > settings.caps) {
+    // Providers tell whole seconds, so a message may count as sent up to a second before it was.
+    const toThem = same.filter(
+      (one) => one.accept.to === accept.to && Math.abs(one.decidedAt - decidedAt) < 86_400_000 - 1_000,
+    );
+    if (accept.channel === "email" && settings.caps && toThem.length > settings.caps) {
       throw new Violation("frequency caps hold", `${who}: ${toThem.length} mails within a day`);
     }
-    const window = Math.floor(claimedTime / 3_600_000);
-    const inWindow = same.filter((one) => Math.floor(one.claimedTime / 3_600_000) === window);
-    if (settings && inWindow.length > settings.rate)
-      throw new Violation("rate limits hold", `${who}: ${inWindow.length} in one hour, ${settings.rate} allowed`);
-  }
-
-  // --- looking -----------------------------------------------------------------------------------------------------------------------------
-
-  /** The whole set of checkers, at moments when nobody works; not at all of them, because they cost more than the work. */
-  async whileIdle(): Promise<void> {
-    this.#looks++;
-    const due = this.#world.step > this.#checkedAt && this.#looks % 12 === 5;
-    if (!due) return;
-    this.#checkedAt = this.#world.step;
-    await this.#nothingWaitsAfterNo();
-    await this.#invariants(["I-04", "I-21"]);
-  }
-
-  async #invariants(except: readonly string[]): Promise<void> {
-    for (const { id, title, sql: text, parameters } of compiled) {
-      if (except.includes(id)) continue;
-      const [found] = await this.#rows<{ what: string }>(text, parameters);
-      if (found) throw new Violation(id, `${title}: ${found.what}`);
-    }
-  }
-
-  /** A call that was under way then may come back to the queue; the next claim ends it. */
-  async #nothingWaitsAfterNo(): Promise<void> {
-    const [found] = await this.#rows<{ id: string }>(`
-      select m.id from outbound_messages m join communication_suppressions s
-        on s.tenant_id = m.tenant_id and s.channel = m.channel and s.address = m.suppression_key and s.released_at is null
-      where m.status in ('queued', 'held') and m.generation = 0 and m.created_at < s.suppressed_at`);
-    if (found) throw new Violation("a no ends what is queued", `${found.id} still waits`);
-  }
-
-  /** Whatever an operator has shut is opened again, so that everything can come to its end. */
-  calmDown(): void {
-    for (const key of this.#silences.keys()) this.loud(key);
-  }
-
-  async atTheEnd(): Promise<void> {
-    await this.#invariants([]);
-    await this.#nothingWaitsAfterNo();
-    await this.#nothingLost();
-    await this.#everythingArchived();
-    await this.#factsAgree();
-    await this.#hours();
-    await this.#apart();
-    await this.#walksEnd();
-    await this.#noForgery();
-  }
-
-  async #nothingLost(): Promise<void> {
-    const open = await this.#rows<{ what: string }>(`
-      select 'message ' || id || ' ' || status as what from outbound_messages where status in ('queued', 'held', 'sending', 'ambiguous')
-      union all select 'action ' || id || ' ' || status from scheduled_actions where status in ('pending', 'running')
-      union all select 'delivery ' || id || ' ' || status || ' ' || coalesce(last_error, '') from webhook_deliveries where status <> 'completed'
-      union all select 'import ' || id || ' ' || status || ' ' || coalesce(last_error, '') from imports where status <> 'completed'
-      union all select 'enrollment ' || id || ' ' || status || ' ' || coalesce(exit_reason, '') from contact_campaigns
-        where status not in ('completed', 'stopped') and superseded_by is null order by 1`);
-    if (open[0]) throw new Violation("nothing is lost", `${open.length} without an end: ${open[0].what}`);
-  }
-
-  async #everythingArchived(): Promise<void> {
-    const found = await this.#rows<{ sha256: string; tenant_id: string; n: number; body: Buffer | null }>(
-      "select encode(body_sha256, 'hex') as sha256, tenant_id, count(*)::int as n, min(body) as body from webhook_deliveries group by 1, 2",
-    );
-    const archived = new Map(found.map((row) => [row.sha256, row]));
-    for (const [sha256, { tenant, request }] of this.#acked) {
-      const row = archived.get(sha256);
-      if (!row || row.tenant_id !== tenant.tenantId || row.n !== 1 || (row.body && !row.body.equals(request.body))) {
-        throw new Violation(
-          "what is acknowledged is archived",
-          `${tenant.name}: ${row?.n ?? 0} deliveries of one body`,
-        );
-      }
-    }
-    const [all] = await this.#rows<{ n: number }>("select count(*)::int as n from webhook_deliveries");
-    const sent = new Set(
-      [...this.#made.entries()].flatMap(([one, request]) =>
-        one.reaction.target === "webhooks" ? [hashOf(request)] : [],
-      ),
-    );
-    if (all && all.n > sent.size + this.#acked.size)
-      throw new Violation("one delivery per request", `${all.n} deliveries of ${sent.size} requests`);
-  }
-
-  /** What providers and recipients did against what the system made of it. */
-  async #factsAgree(): Promise<void> {
-    const rows = await this.#rows<{
-      id: string;
-      status: string;
-      opened_at: Date | null;
-      clicked_at: Date | null;
-      sent_at: Date | null;
-    }>("select id, status, opened_at, clicked_at, sent_at from outbound_messages");
-    const byId = new Map(rows.map((row) => [row.id, row]));
-    for (const accept of this.accepts) {
-      const row = byId.get(accept.messageId);
-      const facts = new Set(
-        this.emitted.filter((one) => one.accept === accept && one.acknowledged).map((one) => one.reaction.fact),
-      );
-      const expected = facts.has("complained")
-        ? ["complained"]
-        : facts.has("bounced")
-          ? ["bounced"]
-          : facts.has("delivered")
-            ? ["delivered"]
-            : facts.has("failed")
-              ? ["failed"]
-              : facts.size > [...facts].filter((fact) => fact === "none").length
-                ? ["sent"]
-                : ["sent", "accepted_unknown"];
-      const who = `${accept.tenant.name}, ${accept.channel} to ${accept.to}`;
-      if (!row || !expected.includes(row.status)) {
-        throw new Violation(
-          "the status is what the facts make of it",
-          `${who}: ${row?.status ?? "gone"} instead of ${expected.join(" or ")}; facts ${[...facts].sort().join(", ")}`,
-        );
-      }
-      if (!row.sent_at)
-        throw new Violation("the status is what the facts make of it", `${who}: accepted and never sent`);
-      const opened = facts.has("opened");
-      if (opened !== (row.opened_at !== null))
-        throw new Violation(
-          "people count, machines do not",
-          `${who}: opened ${row.opened_at?.toISOString() ?? "never"}, ${opened ? "a person" : "nobody"} did`,
-        );
-      const clicked = facts.has("clicked");
-      if (clicked !== (row.clicked_at !== null))
-        throw new Violation(
-          "people count, machines do not",
-          `${who}: clicked ${row.clicked_at?.toISOString() ?? "never"}`,
-        );
-    }
-    for (const row of rows) {
-      if (row.sent_at && row.status !== "accepted_unknown" && !this.#acceptOf.has(row.id)) {
-        throw new Violation("nothing counts as sent that nobody took", `${row.id} is ${row.status}`);
-      }
-    }
-    const twice = await this.#rows<{ n: number }>(
-      "select count(*)::int as n from message_events where channel_config_id is not null and delivery_id is not null group by tenant_id, channel_config_id, provider_event_id having count(*) > 1",
-    );
-    if (twice[0]) throw new Violation("one effect per fact", `${twice.length} facts are stored twice`);
-  }
-
-  /** Texts by the recipient's wall clocks, everything by the plan's and the tenant's quiet hours, judged by PostgreSQL. */
-  async #hours(): Promise<void> {
-    const { script, parts } = this.#world;
-    const daily = (group: string, start: number, end: number) =>
-      [1, 2, 3, 4, 5, 6, 7].map((dow) => ({ group, dow, start, end }));
-    const questions = this.#claims.flatMap(({ accept, claimedTime }) => {
-      const person = [...people, ...newcomers].find((one) => one.email === accept.to || one.phone === accept.to);
-      if (!person) return [];
-      const quiet = script.settings[parts.base.tenants.indexOf(accept.tenant)]?.quiet ?? false;
-      const spans = [
-        ...(accept.channel === "sms" ? daily("law", 480, 1260) : []),
-        ...(quiet ? daily("tenant", 540, 1080) : []),
-      ];
-      return spans.length === 0 ? [] : [{ accept, question: { zones: person.zones, spans, at: claimedTime } }];
-    });
-    if (questions.length === 0) return;
-    const answers = await oracle(
-      this.#kysely(),
-      questions.map((one) => one.question),
-    );
-    const wrong = questions.find((_, n) => answers[n] === false);
-    if (wrong) {
-      const { accept, question } = wrong;
-      throw new Violation(
-        "nothing leaves in quiet hours",
-        `${accept.tenant.name}, ${accept.channel} to ${accept.to} at ${new Date(question.at).toISOString()} in ${question.zones.join(", ")}`,
-      );
-    }
-  }
-
-  #kysely(): Kysely<unknown> {
-    const client = {
-      query: (sql: string, params: unknown[]) => this.#world.parts.database.side.query(sql, params),
-      release: () => {},
-    };
-    return new Kysely<unknown>({
-      dialect: new PostgresDialect({
-        pool: { connect: async () => client, end: async () => {} } as unknown as PostgresPool,
-      }),
-    });
-  }
-
-  /** As one tenant, through the application's role: is anything of another one to be seen? */
-  async #apart(): Promise<void> {
-    const [process] = this.#world.parts.processes;
-    if (!process) return;
-    const { client } = process.process;
-    for (const tenant of this.#world.parts.base.tenants) {
-      await client.query("begin");
-      await client.query("select set_config('app.tenant_id', $1, true)", [tenant.tenantId]);
-      const { rows } = await client.query<{ what: string }>(this.#world.parts.foreignRows, [tenant.tenantId]);
-      await client.query("rollback");
-      if (rows[0])
-        throw new Violation("tenants stay apart", `${tenant.name} sees rows of another tenant in ${rows[0].what}`);
-    }
-  }
-
-  /** A reply or a no ends the walk; a second event that says the same changes nothing. */
-  async #walksEnd(): Promise<void> {
-    const repliers = this.emitted.filter(
-      (one) =>
-        one.acknowledged &&
-        (one.reaction.fact === "replied" ||
-          one.reaction.fact === "complained" ||
-          one.reaction.optOut ||
-          one.reaction.hardBounce),
-    );
-    if (repliers.length === 0) return;
-    const rows = await this.#rows<{
-      id: string;
-      status: string;
-      exit_reason: string | null;
-      completed_at: Date | null;
-      received: Date | null;
-    }>(
-      `select m.id, e.status, e.exit_reason, e.completed_at from outbound_messages m
-       join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id where m.id = any($1)`,
-      [repliers.map((one) => one.accept.messageId)],
-    );
-    for (const row of rows) {
-      if (row.status !== "stopped" && row.status !== "completed")
-        throw new Violation("an answer ends the walk", `${row.id}: its enrollment is ${row.status}`);
-    }
-    const twice = await this.#rows<{ n: number }>(`
-      select count(*)::int as n from campaign_transitions where contact_campaign_id is not null and from_node_id is distinct from to_node_id
-      group by tenant_id, contact_campaign_id, to_node_id having count(*) > 1 limit 1`);
-    if (twice[0]) throw new Violation("nobody walks a step twice", `${twice[0].n} transitions to one node`);
+    const { count, seconds } = settings.rate;
+    const windowOf = (at: number): number => Math.floor(at / (seconds * 1_000));
+    const inWindow = same.filter((one) => windowOf(one.decidedAt) === windowOf(decidedAt));
+    if (inWindow.length > count)
+      throw new Violation("rate limits hold", `${who}: ${inWindow.length} within ${seconds} s, ${count} allowed`);
   }
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, inject, it } from "vitest";
 import { kill, plant } from "./kill.ts";
-import { mutants } from "./mutants.ts";
+import { editsOf, mutants } from "./mutants.ts";
 
 const root = path.resolve(import.meta.dirname, "../..");
 /** One for each way of planting and of being seen. */
@@ -21,15 +21,17 @@ describe("mutants", () => {
 
   it("all change something: every anchor occurs exactly once", () => {
     for (const mutant of mutants) {
-      if ("sql" in mutant) continue;
-      const source = readFileSync(path.join(root, mutant.file), "utf8");
-      expect(plant(source, mutant.anchor, mutant.instead, mutant.file)).not.toBe(source);
+      for (const edit of editsOf(mutant)) {
+        const source = readFileSync(path.join(root, edit.file), "utf8");
+        expect(plant(source, edit)).not.toBe(source);
+      }
     }
     expect(mutants.length).toBeGreaterThanOrEqual(25);
   });
 
   it("are refused when their anchor is gone or ambiguous", () => {
-    expect(() => plant("a", "b", "c", "x.ts")).toThrow("occurs 0 times");
-    expect(() => plant("bb", "b", "c", "x.ts")).toThrow("occurs 2 times");
+    const edit = { file: "x.ts", anchor: "b", instead: "c" };
+    expect(() => plant("a", edit)).toThrow("occurs 0 times");
+    expect(() => plant("bb", edit)).toThrow("occurs 2 times");
   });
 });

@@ -5,15 +5,26 @@
  *
  * Invariant: an anchor occurs exactly once in its file, or the mutant is refused: a mutant that changes nothing must not count.
  */
+export interface Edit {
+  readonly file: string;
+  readonly anchor: string;
+  readonly instead: string;
+}
+
 export type Mutant = {
   readonly name: string;
   /** The defect in a few words. */
   readonly defect: string;
 } & (
-  | { readonly file: string; readonly anchor: string; readonly instead: string }
+  | Edit
+  /** Where one change alone is caught by a second fence of the engine itself. */
+  | { readonly edits: readonly Edit[] }
   /** Run as an administrator before the first world. */
   | { readonly sql: string }
 );
+
+export const editsOf = (mutant: Mutant): readonly Edit[] =>
+  "edits" in mutant ? mutant.edits : "file" in mutant ? [mutant] : [];
 
 export const mutants: readonly Mutant[] = [
   {
@@ -36,6 +47,13 @@ export const mutants: readonly Mutant[] = [
     file: "core/messages/facts.ts",
     anchor: "tenantStatus: candidate.tenant_status,",
     instead: 'tenantStatus: "active",',
+  },
+  {
+    name: "no-tenant-gate",
+    defect: "a suspension does not wait for claims that have seen the tenant active",
+    file: "core/tenancy/tenants.ts",
+    anchor: "  await closeTenantGate(ctx);\n",
+    instead: "",
   },
   {
     name: "expired-sent",
@@ -86,6 +104,31 @@ export const mutants: readonly Mutant[] = [
     file: "core/messages/results.ts",
     anchor: 'return { status: "ambiguous", holdReason: null',
     instead: 'return { status: "queued", holdReason: null',
+  },
+  {
+    name: "no-generation-guard",
+    defect: "the result of a worker whose message was taken over is written all the same",
+    file: "core/messages/results.ts",
+    anchor: "and m.id = r.id and m.generation = r.generation\n",
+    instead: "and m.id = r.id\n",
+  },
+  {
+    name: "attempt-after-call",
+    defect: "the attempt row is written with the result, after the call",
+    edits: [
+      {
+        file: "core/messages/claim.ts",
+        anchor: "as a(id, attempt_id) on a.id = c.id`.execute(",
+        instead: "as a(id, attempt_id) on a.id = c.id where false`.execute(",
+      },
+      {
+        file: "core/messages/results.ts",
+        anchor:
+          "update send_attempts a\n      set outcome = r.outcome, provider_message_id = coalesce(a.provider_message_id, r.provider_message_id), code = r.code, reason = r.reason,\n          finished_at = ${ctx.now}\n      from r where a.tenant_id = ${ctx.tenantId} and a.id = r.attempt_id\n        and (a.resolved_by is null or r.outcome = 'accepted' and a.resolved_by <> 'webhook')",
+        instead:
+          "insert into send_attempts (tenant_id, id, message_id, generation, claim_seq, provider, started_at, deadline_at, outcome, provider_message_id, code, reason, finished_at)\n      select m.tenant_id, r.attempt_id, m.id, m.generation, m.claim_seq, m.provider, ${ctx.now}, ${ctx.now}, r.outcome, r.provider_message_id, r.code, r.reason, ${ctx.now}\n      from r join outbound_messages m on m.tenant_id = ${ctx.tenantId} and m.id = r.id",
+      },
+    ],
   },
   {
     name: "ambiguous-is-failed",
@@ -175,6 +218,14 @@ export const mutants: readonly Mutant[] = [
     instead: "if (endpoint) return endpoint;",
   },
   {
+    name: "parsed-before-verified",
+    defect: "the signature is checked over the body as it was read and written again, not over its bytes",
+    file: "core/providers/sendgrid/verify.ts",
+    anchor: 'const signed = Buffer.concat([Buffer.from(timestamp, "latin1"), request.body]);',
+    instead:
+      'const read = isMultipart(request.headers) ? request.body : Buffer.from(JSON.stringify(JSON.parse(Buffer.from(request.body).toString()))); const signed = Buffer.concat([Buffer.from(timestamp, "latin1"), read]);',
+  },
+  {
     name: "acknowledged-before-archived",
     defect: "a webhook is answered while it is still being stored",
     file: "core/deliveries/intake.ts",
@@ -192,10 +243,15 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: "blank-variable",
-    defect: "a missing name is rendered as nothing",
-    file: "core/templates/liquid.ts",
-    anchor: "strictVariables: true,",
-    instead: "strictVariables: false,",
+    defect: "a missing name is rendered as nothing: neither reading nor printing it fails",
+    edits: [
+      { file: "core/templates/liquid.ts", anchor: "strictVariables: true,", instead: "strictVariables: false," },
+      {
+        file: "core/templates/liquid.ts",
+        anchor: 'if (value === null || value === undefined) throw new BlankValue("a variable is empty");',
+        instead: 'if (value === null || value === undefined) return "";',
+      },
+    ],
   },
   {
     name: "rate-not-shared",

@@ -2,6 +2,7 @@
  * `npm run mutants`: plants one defect after the other into a copy of the tree and plays worlds until a checker sees it. Exit code 1 when
  * one survives.
  */
+import os from "node:os";
 import { Command } from "commander";
 import { startTestServer } from "../support/global-setup.ts";
 import { kill, type Verdict } from "./kill.ts";
@@ -17,6 +18,7 @@ const options = new Command("mutants")
   .parse()
   .opts<{ seeds: number; from: number; only?: string; players: number; json?: boolean }>();
 
+const began = performance.now();
 const wanted = options.only?.split(",");
 const waiting = mutants.filter((mutant) => wanted === undefined || wanted.includes(mutant.name));
 const total = waiting.length;
@@ -46,6 +48,10 @@ else {
       `${one.name.padEnd(width)}  ${one.checker === null ? "SURVIVES" : `seed ${one.seed}`.padEnd(8)}  ${one.checker ?? ""}\n`,
     );
   }
-  process.stdout.write(`${verdicts.length} mutants, ${survivors.length} survive\n`);
+  const worst = Math.max(...verdicts.map((one) => one.played));
+  const load = os.loadavg().map((value) => value.toFixed(1));
+  process.stdout.write(
+    `${verdicts.length} mutants, ${survivors.length} survive; at most ${worst} worlds for one; ${Math.round((performance.now() - began) / 1000)} s (load ${load.join(" ")})\n`,
+  );
 }
 process.exitCode = survivors.length === 0 ? 0 : 1;

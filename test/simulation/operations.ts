@@ -3,6 +3,8 @@ import { activate, addToDnc, enroll, getCampaign, pause, resume, stop, suppress 
 import { createImport } from "../../core/intake/index.ts";
 import { resumeTenant, suspendTenant } from "../../core/tenancy/index.ts";
 import { csvOf, newcomers, people } from "./base.ts";
+import type { Invocation } from "./invocation.ts";
+import { command, deliver } from "./outside.ts";
 import { sendgridPost } from "./recipients.ts";
 import { type ScriptEvent, tell } from "./script.ts";
 import type { World } from "./world.ts";
@@ -11,10 +13,11 @@ import type { World } from "./world.ts";
 const maxTries = 4;
 const againMs = 90_000;
 
-export function operate(world: World, event: ScriptEvent, tries = 1): void {
+/** @returns the run of the command, where it is one */
+export function operate(world: World, event: ScriptEvent, tries = 1): Invocation | undefined {
   const { operation } = event;
   const tenant = world.parts.base.tenants[event.tenant];
-  if (!tenant) return;
+  if (!tenant) return undefined;
   const { model } = world;
   world.say(`${tenant.name} ${tell(event)}`);
   const again = () => {
@@ -24,7 +27,8 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
   switch (operation.kind) {
     case "launch": {
       const campaignId = tenant.campaigns[operation.plan];
-      world.command(
+      return command(
+        world,
         tenant,
         "launch",
         async (ctx) => {
@@ -34,22 +38,22 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
         () => {},
         again,
       );
-      return;
     }
     case "enroll_again": {
       const campaignId = tenant.campaigns[operation.plan];
-      world.command(
+      return command(
+        world,
         tenant,
         "enroll",
         (ctx) => enroll(ctx, { campaignId, audience: { contactIds: contactIds(operation.people) } }),
         () => {},
         again,
       );
-      return;
     }
     case "enroll_all": {
       const campaignId = tenant.campaigns[operation.plan];
-      world.command(
+      return command(
+        world,
         tenant,
         "enroll",
         async (ctx) => {
@@ -59,77 +63,83 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
         () => {},
         again,
       );
-      return;
     }
     case "import": {
       const bytes = Buffer.from(csvOf([...newcomers, ...people.slice(0, 1)]));
-      world.command(tenant, "import", async (ctx, host) => {
+      return command(world, tenant, "import", async (ctx, host) => {
         const file = (async function* () {
           yield bytes;
         })();
         const { id } = await createImport(host, ctx, { source: "fair", fileName: "fair.csv" }, file);
         await host.queue.ring([{ kind: "imports", tenantId: ctx.tenantId, ids: [id] }]).catch(() => {});
       });
-      return;
     }
     case "pause": {
       const id = tenant.campaigns[operation.plan];
-      world.command(
+      return command(
+        world,
         tenant,
         "pause",
         (ctx) => pause(ctx, { id }),
         (invocation) => model.quiet(`campaign ${id}`, invocation.committedAt),
         again,
       );
-      return;
     }
     case "resume": {
       const id = tenant.campaigns[operation.plan];
-      model.loud(`campaign ${id}`);
-      world.command(
+      const end = model.loud(`campaign ${id}`);
+      return command(
+        world,
         tenant,
         "resume",
         async (ctx) => {
           const { status } = await getCampaign(ctx, { id });
           await (status === "draft" ? activate : resume)(ctx, { id });
         },
-        () => {},
-        again,
+        end,
+        () => {
+          end();
+          again();
+        },
       );
-      return;
     }
     case "stop": {
       const id = tenant.campaigns[operation.plan];
-      world.command(
+      return command(
+        world,
         tenant,
         "stop",
         (ctx) => stop(ctx, { id }),
         (invocation) => model.quiet(`campaign ${id}`, invocation.committedAt),
         again,
       );
-      return;
     }
     case "suspend":
-      world.command(
+      return command(
+        world,
         tenant,
         "suspend",
         (ctx) => suspendTenant(ctx, {}),
         (invocation) => model.quiet(`tenant ${tenant.tenantId}`, invocation.committedAt),
         again,
       );
-      return;
-    case "reactivate":
-      model.loud(`tenant ${tenant.tenantId}`);
-      world.command(
+    case "reactivate": {
+      const end = model.loud(`tenant ${tenant.tenantId}`);
+      return command(
+        world,
         tenant,
         "reactivate",
         (ctx) => resumeTenant(ctx, {}),
-        () => {},
-        again,
+        end,
+        () => {
+          end();
+          again();
+        },
       );
-      return;
+    }
     case "suppress":
-      world.command(
+      return command(
+        world,
         tenant,
         "suppress",
         (ctx) =>
@@ -137,9 +147,9 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
         (invocation) => model.closed(tenant.tenantId, "email", operation.email, invocation.committedAt),
         again,
       );
-      return;
     case "do_not_call":
-      world.command(
+      return command(
+        world,
         tenant,
         "do not call",
         (ctx) => addToDnc(ctx, { phones: [operation.phone], reason: "asked", source: "api" }),
@@ -149,7 +159,6 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
         },
         again,
       );
-      return;
     case "forged_webhook": {
       world.hit("forged webhook");
       const request = sendgridPost(
@@ -166,15 +175,15 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
         world.now,
       );
       const forged = { ...request, body: Buffer.from(request.body.toString().replace("unsubscribe", "spamreport")) };
-      world.deliver(tenant, { what: "a forged webhook", target: "webhooks", request: forged }, (status) =>
+      deliver(world, tenant, { what: "a forged webhook", target: "webhooks", request: forged }, (status) =>
         model.refused(tenant, forged, status),
       );
-      return;
+      return undefined;
     }
     case "stranger_event": {
       const other = world.parts.base.tenants[1 - event.tenant];
       const accept = model.accepts.find((one) => one.tenant === other && one.channel === "email");
-      if (!accept) return;
+      if (!accept) return undefined;
       world.hit("event about another tenant's message");
       const request = sendgridPost(
         tenant,
@@ -192,18 +201,20 @@ export function operate(world: World, event: ScriptEvent, tries = 1): void {
         ],
         world.now,
       );
-      world.deliver(
+      deliver(
+        world,
         tenant,
         { what: "an event about another tenant's message", target: "webhooks", request },
         (status) => model.acknowledged(tenant, request, status),
       );
-      return;
+      return undefined;
     }
     case "clock_jump":
       world.hit("clock jumps ahead");
       world.now += operation.milliseconds;
-      return;
+      return undefined;
     case "sweep":
       world.schedule("sweep");
+      return undefined;
   }
 }

@@ -6,9 +6,9 @@ import { type ChildProcess, fork } from "node:child_process";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { type CloneSource, cloneDatabase, type TestDatabase } from "../support/clone.ts";
+import type { Outcome } from "./parts.ts";
 import type { Script } from "./script.ts";
 import type { Job, WorkerSetup } from "./worker.ts";
-import type { Outcome } from "./world.ts";
 
 interface Answer {
   readonly ready?: true;

@@ -9,6 +9,7 @@ import { publicUrl } from "./base.ts";
 import type { Invocation } from "./invocation.ts";
 import type { Accept } from "./recipients.ts";
 import { Rng } from "./rng.ts";
+import type { LookedUp } from "./wire.ts";
 import type { World } from "./world.ts";
 
 type Behaviour =
@@ -48,13 +49,31 @@ const response = (status: number, body: unknown, headers: Readonly<Record<string
 const linkIn = (text: string, letter: string): string | undefined =>
   new RegExp(`${publicUrl.replaceAll(".", "\\.")}(/${letter}/[A-Za-z0-9_.-]+)`).exec(text)?.[1];
 
+export interface Answered {
+  readonly result: HttpResult;
+  readonly afterMs: number;
+  /** What was to be sent, and whether it was taken. */
+  readonly messageId: string;
+  readonly isAccepted: boolean;
+}
+
+/** Only the second tenant's account may ask, and even it is not always answered: the first finds out by webhooks and by age alone. */
+export function lookUp(world: World, messageId: string, chances: Rng): LookedUp {
+  const { model, parts } = world;
+  const asks = parts.base.tenants[1];
+  const accept = model.acceptOf(messageId);
+  if (chances.chance(0.1) || accept?.tenant === parts.base.tenants[0] || !asks) return { kind: "unknown" };
+  world.hit(accept ? "looked up and found" : "looked up and absent");
+  return accept ? { kind: "found", providerMessageId: accept.providerMessageId } : { kind: "absent" };
+}
+
 /** @returns the answer and how long it takes. @param moment when the call was begun, and the step at which it reached the provider */
 export async function answerOf(
   world: World,
   invocation: Invocation,
   request: HttpCall,
   { step, begunAt }: { readonly step: number; readonly begunAt: number },
-): Promise<{ readonly result: HttpResult; readonly afterMs: number }> {
+): Promise<Answered> {
   const body = typeof request.body === "string" ? request.body : Buffer.from(request.body ?? []).toString();
   const isMail = request.url.includes("/v3/mail/send");
   const authorization = request.headers?.["authorization"] ?? "";
@@ -65,7 +84,12 @@ export async function answerOf(
   const decoded = isMail ? body : decodeURIComponent(body.replaceAll("+", " "));
   const messageId = /omsg_[0-9A-HJKMNP-TV-Z]{26}/.exec(decoded)?.[0];
   if (!tenant || messageId === undefined)
-    return { result: response(401, { errors: [{ message: "no account" }] }), afterMs: 50 };
+    return {
+      result: response(401, { errors: [{ message: "no account" }] }),
+      afterMs: 50,
+      messageId: "",
+      isAccepted: false,
+    };
   const to = isMail
     ? ((JSON.parse(body) as { personalizations: { to: { email: string }[] }[] }).personalizations[0]?.to[0]?.email ??
       "")
@@ -87,54 +111,55 @@ export async function answerOf(
   });
 
   const faulty = world.script.faults.providers && !world.calm;
+  const sick = world.script.settings[world.parts.base.tenants.indexOf(tenant)]?.sick ?? false;
+  const often = sick ? 5 : 1;
   const behaviour: Behaviour = faulty
     ? rng.weighted({
         accept: 100,
         accept_slowly: 8,
-        accept_lose_answer: 11,
-        accept_500: 11,
+        accept_lose_answer: 11 * often,
+        accept_500: 11 * often,
         accept_no_id: 3,
-        refuse_429: 8,
+        refuse_429: 8 * often,
         refuse_500: 5,
         refuse_400: 3,
         refuse_opted_out: isMail ? 0 : 3,
         hang: 4,
-        unreachable: 6,
+        unreachable: 6 * often,
       })
     : "accept";
   const fault = names[behaviour];
   if (fault) world.hit(fault);
   const fast = rng.int(40, 400);
+  const refused = (result: HttpResult, afterMs = fast): Answered => ({ result, afterMs, messageId, isAccepted: false });
   if (!behaviour.startsWith("accept")) {
     world.say(`${tenant.name}: the provider does not take a message to ${to} (${behaviour})`);
     switch (behaviour) {
       case "refuse_429":
-        return {
-          result: response(
+        return refused(
+          response(
             429,
             { errors: [{ message: "too many requests" }], code: 20429, message: "too many" },
             { "retry-after": String(rng.int(1, 600)) },
           ),
-          afterMs: fast,
-        };
+        );
       case "refuse_500":
-        return { result: response(503, {}), afterMs: fast };
+        return refused(response(503, {}));
       case "refuse_400":
-        return {
-          result: response(
+        return refused(
+          response(
             400,
             isMail
               ? { errors: [{ message: "bad request", field: "content" }] }
               : { code: 21211, message: "invalid To" },
           ),
-          afterMs: fast,
-        };
+        );
       case "refuse_opted_out":
-        return { result: response(400, { code: 21610, message: "unsubscribed recipient" }), afterMs: fast };
+        return refused(response(400, { code: 21610, message: "unsubscribed recipient" }));
       case "unreachable":
-        return { result: { kind: "not_sent", reason: "ECONNREFUSED" }, afterMs: rng.int(1, 5_000) };
+        return refused({ kind: "not_sent", reason: "ECONNREFUSED" }, rng.int(1, 5_000));
       default:
-        return { result: { kind: "unknown", reason: "timeout waiting for the answer" }, afterMs: request.timeoutMs };
+        return refused({ kind: "unknown", reason: "timeout waiting for the answer" }, request.timeoutMs);
     }
   }
   const hash = createHash("sha256").update(`${world.script.seed} ${messageId} ${world.model.calls}`).digest("hex");
@@ -160,16 +185,17 @@ export async function answerOf(
     isMail
       ? response(202, {}, id === null ? {} : { "x-message-id": id })
       : response(201, id === null ? {} : { sid: id });
+  const taken = (result: HttpResult, afterMs = fast): Answered => ({ result, afterMs, messageId, isAccepted: true });
   switch (behaviour) {
     case "accept_slowly":
-      return { result: ok(providerMessageId), afterMs: rng.int(4_000, 9_900) };
+      return taken(ok(providerMessageId), rng.int(4_000, 9_900));
     case "accept_lose_answer":
-      return { result: { kind: "unknown", reason: "ECONNRESET" }, afterMs: rng.chance(0.5) ? request.timeoutMs : fast };
+      return taken({ kind: "unknown", reason: "ECONNRESET" }, rng.chance(0.5) ? request.timeoutMs : fast);
     case "accept_500":
-      return { result: response(500, {}), afterMs: fast };
+      return taken(response(500, {}));
     case "accept_no_id":
-      return { result: ok(null), afterMs: fast };
+      return taken(ok(null));
     default:
-      return { result: ok(providerMessageId), afterMs: fast };
+      return taken(ok(providerMessageId));
   }
 }

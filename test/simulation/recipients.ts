@@ -52,7 +52,8 @@ export interface Reaction {
   readonly hardBounce: boolean;
   readonly target: "webhooks" | "tracking";
   /** Whether it is delivered late, again and again, or out of order. */
-  readonly copies: readonly number[];
+  /** Told again so much later, byte by byte or with other news in another batch. */
+  readonly copies: readonly { readonly after: number; readonly make: (now: number) => WebRequest }[];
   readonly make: (now: number) => WebRequest;
 }
 
@@ -101,18 +102,18 @@ const get = (path: string, agent: string): WebRequest => ({
 const minute = 60_000;
 const hour = 60 * minute;
 
-/** @param faults false: every request arrives once and soon */
+/** @param faults false: every request arrives once and soon. @param sick more messages than not are never heard of */
 export function reactionsTo(
   accept: Accept,
   key: KeyObject,
   rng: Rng,
   hit: (fault: string) => void,
-  faults: boolean,
+  { faults, sick }: { readonly faults: boolean; readonly sick: boolean },
 ): Reaction[] {
   const { tenant, messageId, to, channel, at } = accept;
   const reactions: Reaction[] = [];
   // Nothing is ever heard of some messages: no webhook resolves what became of the call.
-  if (faults && rng.chance(0.12)) {
+  if (faults && rng.chance(sick ? 0.5 : 0.12)) {
     hit("no webhook ever");
     return reactions;
   }
@@ -121,14 +122,23 @@ export function reactionsTo(
     fact: FactKind,
     after: number,
     make: (now: number) => WebRequest,
-    more: { readonly optOut?: boolean; readonly hardBounce?: boolean; readonly target?: "tracking" } = {},
+    more: {
+      readonly optOut?: boolean;
+      readonly hardBounce?: boolean;
+      readonly target?: "tracking";
+      readonly elsewhere?: ((now: number) => WebRequest) | undefined;
+    } = {},
   ) => {
-    const copies: number[] = [];
+    const copies: { after: number; make: (now: number) => WebRequest }[] = [];
     const target = more.target ?? "webhooks";
     if (faults && target === "webhooks" && rng.chance(0.12)) {
       const n = rng.int(1, 3);
-      for (let copy = 0; copy < n; copy++) copies.push(rng.int(0, 3 * hour));
+      for (let copy = 0; copy < n; copy++) copies.push({ after: rng.int(0, 3 * hour), make });
       hit("webhook doubled");
+    }
+    if (faults && more.elsewhere && rng.chance(0.15)) {
+      copies.push({ after: rng.int(minute, 3 * hour), make: more.elsewhere });
+      hit("fact told again in another batch");
     }
     let late = 0;
     if (faults && target === "webhooks" && rng.chance(0.1)) {
@@ -158,6 +168,9 @@ export function reactionsTo(
     });
     const post = (kind: string, after: number, fields?: Readonly<Record<string, unknown>>) => (now: number) =>
       sendgridPost(tenant, key, [event(kind, after, fields)], now);
+    /** The same fact with another one before it. */
+    const elsewhere = (kind: string, after: number, fields?: Readonly<Record<string, unknown>>) => (now: number) =>
+      sendgridPost(tenant, key, [event("processed", 1_000), event(kind, after, fields)], now);
     const bounce = {
       type: "bounce",
       status: "5.1.1",
@@ -171,8 +184,8 @@ export function reactionsTo(
       machine: 10,
       replied: 10,
       unsubscribed: 7,
-      complained: 5,
-      bounced: 8,
+      complained: 7,
+      bounced: 9,
       dropped: 2,
       soft: 4,
     });
@@ -181,7 +194,10 @@ export function reactionsTo(
     if (rng.chance(0.3))
       react("says that it was processed", "sent", early ? 5 : 1_500, post("processed", early ? 5 : 1_500));
     if (fate === "bounced") {
-      react("bounces for good", "bounced", 3_000, post("bounce", 3_000, bounce), { hardBounce: true });
+      react("bounces for good", "bounced", 3_000, post("bounce", 3_000, bounce), {
+        hardBounce: true,
+        elsewhere: elsewhere("bounce", 3_000, bounce),
+      });
       if (rng.chance(0.3)) react("is said to be delivered all the same", "delivered", 2_000, post("delivered", 2_000));
       return reactions;
     }
@@ -190,7 +206,10 @@ export function reactionsTo(
       return reactions;
     }
     const arrived = early ? 10 : rng.int(2_000, 20_000);
-    react("is delivered", "delivered", arrived, post("delivered", arrived, { response: "250 OK", tls: 1 }));
+    const said = { response: "250 OK", tls: 1 };
+    react("is delivered", "delivered", arrived, post("delivered", arrived, said), {
+      elsewhere: elsewhere("delivered", arrived, said),
+    });
     const later = rng.int(5 * minute, 10 * hour);
     const { open, click, unsubscribe } = accept.links;
     if (rng.chance(0.3) && unsubscribe) {
@@ -254,7 +273,10 @@ export function reactionsTo(
       );
     }
     if (fate === "complained")
-      react("is reported as spam", "complained", later, post("spamreport", later), { optOut: true });
+      react("is reported as spam", "complained", later, post("spamreport", later), {
+        optOut: true,
+        elsewhere: elsewhere("spamreport", later),
+      });
     if (fate === "soft") {
       react(
         "bounces late",

@@ -1,8 +1,8 @@
 /** What a run of worlds is told in: the story of a violation, and which faults were met. */
 import { execFileSync } from "node:child_process";
 import Table from "cli-table3";
+import type { Outcome } from "./parts.ts";
 import { faultFamilies, type Script } from "./script.ts";
-import type { Outcome } from "./world.ts";
 
 /** Every kind of fault that a few hundred worlds must have met. */
 export const expectedFaults = [
@@ -18,10 +18,14 @@ export const expectedFaults = [
   "connection lost after a statement",
   "answer to a commit lost",
   "handler frozen",
+  "frozen with an answer in its hands",
+  "killed during a call",
+  "operation in the middle of a run",
   "statement waited for a lock",
   "process clock skewed",
   "clock jumps ahead",
   "webhook doubled",
+  "fact told again in another batch",
   "webhook late and out of order",
   "webhook before the answer",
   "no webhook ever",
@@ -37,6 +41,8 @@ export const expectedFaults = [
   "provider knows an opt-out",
   "provider hangs",
   "provider unreachable",
+  "looked up and found",
+  "looked up and absent",
 ] as const;
 
 export class Coverage {

@@ -27,13 +27,25 @@ export interface ScriptEvent {
   /** 0 or 1. */
   readonly tenant: number;
   readonly operation: Operation;
+  /** Waits from then on for the first run of this handler that comes to its nth turn, and comes in the middle of it. */
+  readonly meets?: { readonly handler: "send" | "deliveries" | "actions"; readonly turn: number };
+}
+
+export interface TenantSettings {
+  /** Mails to one address within a day. */
+  readonly caps: number | null;
+  readonly quiet: boolean;
+  /** Messages of one channel within a window. */
+  readonly rate: { readonly count: number; readonly seconds: number };
+  /** Its providers lose answers, refuse and stay silent much more often. */
+  readonly sick: boolean;
 }
 
 export interface Script {
   readonly seed: string;
   readonly events: readonly ScriptEvent[];
   /** Settings of each tenant. */
-  readonly settings: readonly { readonly caps: number | null; readonly quiet: boolean; readonly rate: number }[];
+  readonly settings: readonly TenantSettings[];
   /** Kinds of fault that may strike. */
   readonly faults: Readonly<Record<FaultFamily, boolean>>;
 }
@@ -56,22 +68,60 @@ const hour = 60 * minute;
 export function writeScript(seed: string): Script {
   const rng = new Rng(`${seed}/script`);
   const events: ScriptEvent[] = [];
-  const add = (tenant: number, after: number, operation: Operation) =>
-    events.push({ id: events.length, tenant, after, operation });
-  const some = (count: number): string[] => {
-    const rest = people.map((person) => person.email);
-    return Array.from({ length: count }, () => rest.splice(rng.int(0, rest.length - 1), 1)[0] ?? "");
+  const add = (tenant: number, after: number, operation: Operation, meets?: ScriptEvent["meets"]) =>
+    events.push({ id: events.length, tenant, after, operation, ...(meets && { meets }) });
+  const some = (count: number, from = people.map((person) => person.email)): string[] => {
+    const rest = [...from];
+    return Array.from(
+      { length: Math.min(count, rest.length) },
+      () => rest.splice(rng.int(0, rest.length - 1), 1)[0] ?? "",
+    );
   };
+  const phoneOf = (email: string | undefined): string => people.find((person) => person.email === email)?.phone ?? "";
+  // Both tenants know the same people; in some worlds both write to the same ones.
+  const shared = rng.chance(0.4) ? some(2) : null;
+  const withTexts = rng.chance(0.5);
   for (const tenant of [0, 1]) {
     // Both begin at the same moment, so that they meet everywhere.
     const at = rng.int(0, tenant === 0 ? 1 : 4) * 20 * minute;
-    const plan: PlanName = rng.chance(0.6) ? "mailFirst" : "textFirst";
-    const chosen = some(2);
+    const plan: PlanName = (shared ? !withTexts : rng.chance(0.6)) ? "mailFirst" : "textFirst";
+    const chosen = shared ?? some(2);
     add(tenant, at, { kind: "launch", plan, people: chosen });
     if (rng.chance(0.25)) add(tenant, at + rng.int(0, 2), { kind: "enroll_again", plan, people: chosen });
-    if (rng.chance(0.35)) {
-      const other: PlanName = plan === "mailFirst" ? "textFirst" : "announcement";
-      add(tenant, at + rng.int(0, 30 * hour), { kind: "launch", plan: other, people: some(rng.int(1, 2)) });
+    if (rng.chance(0.25)) add(tenant, at + rng.int(1, 20) * minute, { kind: "enroll_again", plan, people: some(2) });
+    if (rng.chance(0.5)) {
+      // Often to people that the first campaign writes to as well: a no is about the address, not about the campaign.
+      const other: PlanName =
+        plan === "mailFirst" ? rng.pick(["textFirst", "announcement"]) : rng.pick(["mailFirst", "announcement"]);
+      const again = rng.chance(0.7) ? some(rng.int(1, 2), chosen) : some(rng.int(1, 2));
+      add(tenant, at + (rng.chance(0.3) ? rng.int(0, 30) * minute : rng.int(0, 30 * hour)), {
+        kind: "launch",
+        plan: other,
+        people: again,
+      });
+    }
+    // Somebody says no, or shuts something, in the middle of a run that is about to write to them.
+    if (rng.chance(0.5)) {
+      const meets = { handler: rng.weighted({ send: 6, deliveries: 1, actions: 1 }), turn: rng.int(2, 12) };
+      const no = rng.weighted<"suppress" | "do_not_call" | "pause" | "suspend">({
+        suppress: 3,
+        do_not_call: 5,
+        pause: 2,
+        suspend: 1,
+      });
+      const person = rng.pick(chosen);
+      const from = Math.max(0, at - minute) + (rng.chance(0.6) ? 0 : rng.int(0, 30 * hour));
+      if (no === "suppress") add(tenant, from, { kind: "suppress", email: person }, meets);
+      // Of either tenant: do-not-call is the organization's.
+      if (no === "do_not_call") add(rng.int(0, 1), from, { kind: "do_not_call", phone: phoneOf(person) }, meets);
+      if (no === "pause") {
+        add(tenant, from, { kind: "pause", plan }, meets);
+        add(tenant, from + rng.int(hour, 50 * hour), { kind: "resume", plan });
+      }
+      if (no === "suspend") {
+        add(tenant, from, { kind: "suspend" }, meets);
+        add(tenant, from + rng.int(hour, 30 * hour), { kind: "reactivate" });
+      }
     }
     if (rng.chance(0.35)) {
       const when = at + (rng.chance(0.5) ? rng.int(0, 2_000) : rng.int(0, 40 * hour));
@@ -89,8 +139,7 @@ export function writeScript(seed: string): Script {
       add(tenant, at + (rng.chance(0.6) ? rng.int(0, 2_000) : rng.int(0, 50 * hour)), { kind: "suppress", email });
     }
     if (rng.chance(0.15)) {
-      const phone = people.find((person) => person.email === chosen[0])?.phone ?? "";
-      add(tenant, at + rng.int(0, 50 * hour), { kind: "do_not_call", phone });
+      add(tenant, at + rng.int(0, 50 * hour), { kind: "do_not_call", phone: phoneOf(chosen[0]) });
     }
     if (rng.chance(0.12)) {
       const when = at + rng.int(0, 24 * hour);
@@ -107,7 +156,10 @@ export function writeScript(seed: string): Script {
     settings: [0, 1].map(() => ({
       caps: rng.chance(0.4) ? 1 : null,
       quiet: rng.chance(0.4),
-      rate: rng.chance(0.4) ? rng.int(1, 2) : 1_000,
+      rate: rng.chance(0.4)
+        ? { count: rng.int(1, 2), seconds: rng.pick([60, 600, 3_600]) }
+        : { count: 1_000, seconds: 3_600 },
+      sick: rng.chance(0.3),
     })),
     faults: Object.fromEntries(faultFamilies.map((family) => [family, true])) as Record<FaultFamily, boolean>,
   };

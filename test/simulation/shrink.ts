@@ -2,8 +2,9 @@
  * Makes a failing world smaller: leaves away events and whole families of faults for as long as the same checker still fails.
  * Invariant: what it returns has been played and does fail.
  */
+
+import type { Outcome } from "./parts.ts";
 import { type FaultFamily, faultFamilies, type Script } from "./script.ts";
-import type { Outcome } from "./world.ts";
 
 export interface Shrunk {
   readonly script: Script;

@@ -1,11 +1,11 @@
 /** Worlds of faults, played by the real engine: 200 of them hold every invariant, meet every kind of fault, and repeat to the last bit. */
 import { expect, inject, it } from "vitest";
 import { runs } from "../support/runs.ts";
+import type { Outcome } from "./parts.ts";
 import { openPlayer, playAll } from "./players.ts";
 import { Coverage, story } from "./report.ts";
 import { writeScript } from "./script.ts";
 import { shrink } from "./shrink.ts";
-import type { Outcome } from "./world.ts";
 
 const seeds = Array.from({ length: runs(200, 1_000) }, (_, n) => String(n + 1));
 

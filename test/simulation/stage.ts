@@ -7,6 +7,7 @@ import { cachedKeys } from "../../core/kernel/index.ts";
 import { catalogueViolations } from "../../core/operator/catalogue.ts";
 import type { Queue } from "../../core/ports/index.ts";
 import { memoryBlobs, memoryKeys } from "../../core/providers/memory/index.ts";
+import { twilio } from "../../core/providers/twilio/index.ts";
 import * as actions from "../../functions/actions.ts";
 import * as deliveries from "../../functions/deliveries.ts";
 import * as drain from "../../functions/drain.ts";
@@ -23,8 +24,10 @@ import { type Base, makeBase, publicUrl, start } from "./base.ts";
 import { setVirtualNow } from "./clock.ts";
 import { SimulationDatabase } from "./database.ts";
 import { Process } from "./invocation.ts";
+import type { Booted, Handlers, Outcome, WorldParts } from "./parts.ts";
 import type { Script } from "./script.ts";
-import { type Booted, type Handlers, type Outcome, World, type WorldParts } from "./world.ts";
+import { withLookup } from "./wire.ts";
+import { World } from "./world.ts";
 
 export interface Stage {
   play(script: Script, keepTrace?: boolean): Promise<Outcome>;
@@ -72,6 +75,7 @@ export async function openStage({ url, ownerUrl, sabotage }: StageOptions): Prom
       blobs,
       keys: cachedKeys(keys, { now: () => new Date() }),
       ...providerAdapters,
+      senders: { ...providerAdapters.senders, twilio: withLookup(twilio) },
       publicUrl,
       signingKeys: [new Uint8Array(32).fill(7)],
       log,

@@ -4,6 +4,8 @@
  *
  * Invariant: nothing here is shared with the engine, and every row that a check yields is a violation, named by its id.
  */
+import { promisify } from "node:util";
+import { brotliDecompress } from "node:zlib";
 import type { Accept } from "../../local/simulator/state.ts";
 import type { FaultDatabase } from "./database.ts";
 import type { GatewayLine } from "./gateway.ts";
@@ -31,6 +33,8 @@ export interface Verdict {
 }
 
 type Query = FaultDatabase["query"];
+
+const decompress = promisify(brotliDecompress);
 
 /** Rows of one insert: enough to be quick, few enough for one message. */
 const chunk = 5_000;
@@ -69,17 +73,21 @@ export async function loadEvidence(query: Query, evidence: Evidence): Promise<vo
 
   await query(`
     insert into archive.referee_bodies
-    select tenant_id, id, channel_config_id, target, encode(sha256(body), 'hex') from webhook_deliveries where body is not null`);
-  const large = await query<{
+    select tenant_id, id, channel_config_id, target, encode(sha256(body), 'hex') from webhook_deliveries
+    where body is not null and body_encoding = 'identity'`);
+  const others = await query<{
     tenant_id: string;
     id: string;
     channel_config_id: string;
     target: string;
-    body_key: string;
-  }>("select tenant_id, id, channel_config_id, target, body_key from webhook_deliveries where body_key is not null");
+    body: Buffer | null;
+    body_key: string | null;
+  }>(`select tenant_id, id, channel_config_id, target, body, body_key from webhook_deliveries
+      where body_key is not null or body_encoding = 'br'`);
   const rows: string[][] = [];
-  for (const { tenant_id, id, channel_config_id, target, body_key } of large) {
-    const sha256 = await evidence.bodyOf(body_key).then(evidence.sha256, () => "missing");
+  for (const { tenant_id, id, channel_config_id, target, body, body_key } of others) {
+    const bytes = body === null ? evidence.bodyOf(body_key ?? "") : decompress(body);
+    const sha256 = await bytes.then(evidence.sha256, () => "missing");
     rows.push([tenant_id, id, channel_config_id, target, sha256]);
   }
   await insert(query, "referee_bodies", ["text", "text", "text", "text", "text"], rows);

@@ -11,9 +11,13 @@ export const define = (host: Host) =>
   scheduled(host, "sweep", async () => {
     const counts: Record<string, number> = {};
     for (const kind of bellKinds) {
-      const due = await dueWork(host.db, kind, limit);
-      if (due.size > 0) reach("sweep.found");
-      await host.queue.ring(mergeBells([...due].map(([tenantId, ids]) => ({ kind, tenantId, ids }))));
+      // Rung before it counts as swept: what a killed sweep has found, the next one finds again.
+      const due = await host.db.transaction().execute(async (tx) => {
+        const due = await dueWork(tx, kind, limit);
+        if (due.size > 0) reach("sweep.found");
+        await host.queue.ring(mergeBells([...due].map(([tenantId, ids]) => ({ kind, tenantId, ids }))));
+        return due;
+      });
       reach("sweep.rung");
       counts[kind] = [...due.values()].reduce((sum, ids) => sum + ids.length, 0);
     }

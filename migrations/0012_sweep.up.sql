@@ -32,7 +32,7 @@ reset role;
 -- Due work of one kind, across tenants, oldest first. Kinds: deliveries, actions, imports, send, reconcile.
 -- A look takes up where the last one ended; a full pass finds again what was rung for and not done, because its bell was lost or its worker
 -- died (an action keeps its lease while it is pending). In AWS, where a look comes once a minute, each is a full pass.
-create function due_work(p_kind text, p_limit int, p_full_pass_seconds int default 20)
+create function due_work(p_kind text, p_limit int, p_full_pass_seconds int default 10)
 returns table (tenant_id text, id text)
 language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare

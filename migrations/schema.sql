@@ -2283,7 +2283,7 @@ $function$;
 grant execute to public;
 
 -- owner outrider_sweeper
-CREATE OR REPLACE FUNCTION public.due_work(p_kind text, p_limit integer, p_full_pass_seconds integer DEFAULT 20)
+CREATE OR REPLACE FUNCTION public.due_work(p_kind text, p_limit integer, p_full_pass_seconds integer DEFAULT 10)
  RETURNS TABLE(tenant_id text, id text)
  LANGUAGE plpgsql
  SECURITY DEFINER

@@ -16,6 +16,8 @@ import type { GatewayLine } from "./gateway.ts";
 const monday = new Date("2026-09-14T15:00:00Z");
 const database = await testDatabase();
 const pool = new pg.Pool({ connectionString: database.ownerUrl, max: 2 });
+// The database goes with whoever is still connected to it.
+pool.on("error", () => {});
 afterAll(() => pool.end());
 const query = async <T>(text: string, values: readonly unknown[] = []): Promise<T[]> =>
   (await pool.query(text, [...values])).rows as T[];

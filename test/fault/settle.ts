@@ -80,8 +80,8 @@ export async function settle(options: SettleOptions): Promise<void> {
     const passed = `${((now - began) / 3_600_000).toFixed(1)} h on`;
     onStep(isDone ? passed : `${passed}: something stays due`);
     if ((isDone && at === null) || stuck > maxStuck || now > began + horizonMs) return;
-    // The first ten minutes finely, then by the hour: holds are looked at again every quarter.
-    const step = !isDone || now - began < 10 * minuteMs ? leastStepMs : 60 * minuteMs;
+    // The first ten minutes finely, then coarsely: what is looked at again and again needs not be looked at each time.
+    const step = !isDone || now - began < 10 * minuteMs ? leastStepMs : 180 * minuteMs;
     await move(Math.max(isDone && at !== null ? at + 1_000 : 0, now + step));
   }
 }

@@ -45,14 +45,15 @@ export interface WorkersOptions {
   readonly onChange: (origins: readonly string[]) => void;
 }
 
-/** Points that most processes never come by: armed in every one until they have killed. */
+/** Come by at the very beginning and never again: armed in every process until they have killed. */
+const early: ReadonlySet<FaultPoint> = new Set<FaultPoint>(["campaign.starting"]);
+/** Points that most processes never come by: armed in many until they have killed. */
 const rare: ReadonlySet<FaultPoint> = new Set<FaultPoint>([
   "reconcile.expired",
   "reconcile.settling",
   "delivery.uploading",
   "delivery.uploaded",
   "campaign.moving",
-  "campaign.starting",
   "enrollment.entering",
   "enrollment.migrating",
   "maintain.tenant",
@@ -62,7 +63,7 @@ const rare: ReadonlySet<FaultPoint> = new Set<FaultPoint>([
 ]);
 /** Not reached by workers. */
 const elsewhere: ReadonlySet<FaultPoint> = new Set<FaultPoint>(["schema.migrating"]);
-const frequent = faultPoints.filter((point) => !rare.has(point) && !elsewhere.has(point));
+const frequent = faultPoints.filter((point) => ![early, rare, elsewhere].some((points) => points.has(point)));
 const shares = { lost: 0.05, doubled: 0.05, late: 0.05 };
 const none = { lost: 0, doubled: 0, late: 0 };
 /** How many of the rare points one process is armed with: dying of each in turn would leave no time to work. */
@@ -119,7 +120,7 @@ export function startWorkers(options: WorkersOptions): Workers {
       0,
       draw("rare too") < 0.5 ? rareAtOnce : 0,
     );
-    const armed: ArmedPoint[] = some.map((point) => ({ point, nth: 1 }));
+    const armed = [...missing([...early]), ...some].map((point): ArmedPoint => ({ point, nth: 1 }));
     if (calm || draw("armed") > (left.length > 0 ? 0.5 : 0.25)) return armed;
     const point = byDraw(left.length > 0 ? left : [...frequent, ...rare]);
     if (point === undefined || armed.some((one) => one.point === point)) return armed;

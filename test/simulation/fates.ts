@@ -1,4 +1,4 @@
-/** What befalls handlers. Invariant: drawn from a stream of its own, before it happens, and never by what the handler does. */
+/** What befalls handlers. Invariant: drawn from a stream of its own, so that a seed brings the same in every run. */
 import type { Fate, Invocation } from "./invocation.ts";
 import type { Rng } from "./rng.ts";
 import type { Script } from "./script.ts";

@@ -77,6 +77,7 @@ const backlog = `
     + (select count(*) from scheduled_actions where status = 'pending' and run_at <= app_now())
     + (select count(*) from webhook_deliveries where status in ('pending', 'running')))::int as n`;
 const countEveryMs = 3_000;
+const tidyEveryMs = 15_000;
 const recoveryLimitSeconds = 60;
 const stopLimitSeconds = 1;
 /** Of fewer measurements the 99th percentile is the longest of them, and says nothing. */
@@ -203,6 +204,7 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
   const chores = [
     every(options.killEveryMs, (n) => workers.killOne(uniform(seed, "kill", n))),
     every(options.restartDbEveryMs, () => database.restart()),
+    every(tidyEveryMs, () => database.tidy()),
     every(5_000, async () => {
       events.onProgress({
         seconds: Math.round((Date.now() - began) / 1000),

@@ -9,9 +9,11 @@ import { arrange, newTenant } from "../../support/tenant.ts";
 
 const database = await testDatabase();
 
+/** Advisory locks held alone; a claim also holds its tenant's gate, shared. */
 async function held(ctx: TxContext): Promise<unknown[]> {
   const { rows } = await sql`
-    select classid, objid from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() order by classid, objid`.execute(
+    select classid, objid from pg_locks
+    where locktype = 'advisory' and mode = 'ExclusiveLock' and pid = pg_backend_pid() order by classid, objid`.execute(
     ctx.db,
   );
   return rows;

@@ -26,8 +26,11 @@ export const work = {
   imports: { table: "imports", leaseSeconds: 30 },
 } as const satisfies Record<string, WorkKind>;
 
-/** Claims without an end after which a row is set aside: whatever takes it up dies. */
-export const maxClaims = 5;
+/**
+ * Claims without an end after which a row is set aside: whatever takes it up dies. Where workers live for seconds, every sixth claim ends with
+ * its worker by chance; ten in a row do not.
+ */
+export const maxClaims = 10;
 /** Stored as the error of a row that was set aside for that. */
 export const crashedRepeatedly = `crashed_repeatedly: taken up ${maxClaims} times, and no worker came back`;
 

@@ -11,10 +11,11 @@ import type { ChannelRow } from "./facts.ts";
 import type { CampaignPort } from "./ports.ts";
 import { type CallResult, postpone, storeResults } from "./results.ts";
 
-/** Addresses whose calls run at the same time in one batch. */
-const parallelCalls = 32;
-/** Messages claimed in one transaction. */
-const batchSize = 100;
+/**
+ * Messages claimed in one transaction, and called all at the same time: a worker that dies leaves none behind that was claimed and had yet
+ * to wait for its call, because nobody could tell it from those that were made.
+ */
+const batchSize = 50;
 /** Below this an invocation does not begin another batch: a call may take its whole time-out, and its result must be stored. */
 const minimumRemainingMs = startWithinMs + callTimeoutMs + 5_000;
 
@@ -154,15 +155,12 @@ async function callAll(
     credentials.set(account.id, opening);
     return opening;
   };
-  const results: CallResult[] = [];
-  const waiting = [...claimed];
-  const lane = async (): Promise<void> => {
-    for (let message = waiting.shift(); message; message = waiting.shift()) {
-      results.push({ message, outcome: await callOne(deps, message, claim, await credentialsOf(message.account)) });
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(parallelCalls, claimed.length) }, lane));
-  return results;
+  return Promise.all(
+    claimed.map(async (message) => ({
+      message,
+      outcome: await callOne(deps, message, claim, await credentialsOf(message.account)),
+    })),
+  );
 }
 
 async function callOne(

@@ -16,7 +16,7 @@ import {
   suppress,
 } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
-import { claim, type TxContext, transact, work } from "../../../core/kernel/index.ts";
+import { claim, maxClaims, type TxContext, transact, work } from "../../../core/kernel/index.ts";
 import { deliver } from "../../../core/messages/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
@@ -369,7 +369,7 @@ describe("an enrollment whose action cannot be run", () => {
       database.owner,
     );
     await advance(database, 86_400);
-    for (let tries = 0; tries < 5; tries++) {
+    for (let tries = 0; tries < maxClaims; tries++) {
       const due = await database.owner
         .selectFrom("scheduled_actions")
         .select("id")

@@ -78,6 +78,8 @@ const backlog = `
     + (select count(*) from webhook_deliveries where status in ('pending', 'running')))::int as n`;
 const countEveryMs = 3_000;
 const tidyEveryMs = 15_000;
+/** When enough is planned, processes die for so long at most: the walks' own timers would keep a run going for half an hour. */
+const tailMs = 120_000;
 const recoveryLimitSeconds = 60;
 const stopLimitSeconds = 1;
 /** Of fewer measurements the 99th percentile is the longest of them, and says nothing. */
@@ -216,7 +218,10 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
       });
     }),
   ];
-  const driving = done.then(() => untilSent(database, () => Date.now() > until));
+  const driving = done.then(() => {
+    const tailUntil = Math.min(until, Date.now() + tailMs);
+    return untilSent(database, () => Date.now() > tailUntil);
+  });
   await Promise.race([driving, sleep(Math.min(2 ** 31 - 1, until - Date.now()), undefined, { ref: false })]);
   finish();
   isDying = false;

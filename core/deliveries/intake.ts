@@ -111,10 +111,10 @@ export class WebhookIntake {
       await this.#refuseLarge(call);
       throw errors.tooLarge(limit);
     }
+    const isText = this.#isFromPerson(call);
     let archived: Archived;
     try {
-      const isText = this.#isFromPerson(call) && this.#mayBeGenuine(call);
-      archived = await (isText
+      archived = await (isText && this.#mayBeGenuine(call)
         ? within(archiveTextMs, this.#storeStubbornly(call), errors.unavailable)
         : within(archiveMs, this.#store(call), errors.unavailable));
     } catch (error) {
@@ -124,7 +124,7 @@ export class WebhookIntake {
       });
       return null;
     }
-    await this.#announce(call, archived);
+    await this.#announce(archived, isText);
     return archived.kept;
   }
 
@@ -143,7 +143,7 @@ export class WebhookIntake {
    */
   async archive(call: WebhookCall, receivedAt?: Date): Promise<Kept> {
     const archived = await this.#store(call, receivedAt);
-    await this.#announce(call, archived);
+    await this.#announce(archived, this.#isFromPerson(call));
     return archived.kept;
   }
 
@@ -179,10 +179,10 @@ export class WebhookIntake {
    * Rings for what is new. A person's text is applied here and now, a repeated one too: its first worker may have died on the way. Whatever
    * goes wrong with that or with the bell, the row is committed, and the sweep rings for it.
    */
-  async #announce(call: WebhookCall, { tenantId, kept }: Archived): Promise<void> {
+  async #announce({ tenantId, kept }: Archived, isText: boolean): Promise<void> {
     const { contextFor, apply } = this.#deps;
     const ctx = contextFor(tenantId);
-    if (this.#isFromPerson(call)) {
+    if (isText) {
       const isApplied = await within(applyMs, apply(ctx, kept.id), errors.unavailable).catch(() => false);
       if (isApplied) return;
     }

@@ -128,8 +128,8 @@ export interface WebhookAdapter {
     receivedAt: Date,
   ): ParsedDelivery | Promise<ParsedDelivery>;
   /**
-   * Whether the request is a person's text, which may be a STOP: it is applied before it is acknowledged. Says nothing about
-   * who sent the request, so it is cheap and bounded. Absent: nobody writes through this endpoint.
+   * Whether the request is a person's text, which may be a STOP: it is applied before it is acknowledged. Asked before the
+   * signature is checked: cheap, bounded, and never proof of who sent it. Absent: nobody writes through this endpoint.
    */
   isFromPerson?(request: Pick<WebhookRequest, "body" | "url">): boolean;
 }

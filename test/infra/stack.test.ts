@@ -109,7 +109,7 @@ test("every role may do exactly this", () => {
         "sqs:SendMessage on schedulesDlqQueue",
       ],
       "drainScheduleHandlerRole": [
-        "sqs:SendMessage on deliveriesQueueQueue",
+        "sqs:SendMessage on deliveriesQueueQueue+actionsQueueQueue+sendQueueQueue",
         "s3:GetObject+s3:PutObject+s3:AbortMultipartUpload on blobsbucket/*",
         "s3:ListBucket on blobsbucket",
         "s3:DeleteObject on blobsbucket/spill/*",
@@ -128,7 +128,7 @@ test("every role may do exactly this", () => {
         "sqs:SendMessage on actionsQueueQueue+sendQueueQueue",
       ],
       "http webhooks": [
-        "sqs:SendMessage on deliveriesQueueQueue",
+        "sqs:SendMessage on deliveriesQueueQueue+actionsQueueQueue+sendQueueQueue",
         "s3:PutObject+s3:AbortMultipartUpload on blobsbucket/*",
         "kms:Decrypt on key/Credentials",
       ],

@@ -13,10 +13,12 @@ export default defineConfig({
         extends: true,
         test: {
           name: "unit",
+          // One file's modules serve the next: nothing in them is changed by a test and not changed back.
+          isolate: false,
           include: ["test/**/*.test.ts"],
           exclude: ["test/guard/**", "test/infra/**"],
           globalSetup: ["test/support/global-setup.ts"],
-          setupFiles: ["test/support/properties.ts"],
+          setupFiles: ["test/support/setup.ts"],
         },
       },
       {

@@ -4,6 +4,7 @@
  */
 import { Pool as NeonPool, neonConfig } from "@neondatabase/serverless";
 import { Kysely, PostgresDialect, type PostgresPool } from "kysely";
+import { ConnectionLost } from "../kernel/away.ts";
 import { DomainError } from "../kernel/error.ts";
 import { deferBegin, type Queryable } from "./begin.ts";
 import type { DB } from "./types.gen.ts";
@@ -36,13 +37,16 @@ export function connect({
     max,
     idleTimeoutMillis: 10_000,
     connectionTimeoutMillis: 8_000,
-    query_timeout: 30_000,
+    // After the server's own limit (statement_timeout, 30 s), which says what was too slow.
+    query_timeout: 35_000,
     ...(bound ? { verify: requireBound } : {}),
   };
   // When the first statement asks for it: a function at Neon never reads node-postgres.
   const open = async (): Promise<PostgresPool> => {
     const pool = driver === "neon" ? new NeonPool(settings) : new (await import("pg")).default.Pool(settings);
     pool.on("error", (error: unknown) => onConnectionLost(asError(error)));
+    const take = pool.connect.bind(pool) as () => Promise<unknown>;
+    pool.connect = () => withErrors(take()) as never;
     // The pool listens only while a connection is idle. One that dies between two statements of a transaction would end the
     // process; with a listener the transaction's next statement fails instead, which is how its caller learns of it.
     pool.on("connect", (client: Queryable & { on(event: "error", listener: () => void): unknown }) => {
@@ -57,16 +61,20 @@ export function connect({
 
 /** Neon's driver hands on the WebSocket's event when a connection breaks: no Error, so no stack, no `instanceof`, nothing to log. */
 const asError = (failure: unknown): Error =>
-  failure instanceof Error ? failure : new Error("The connection to the database was lost.", { cause: failure });
+  failure instanceof Error
+    ? failure
+    : new ConnectionLost("The connection to the database was lost.", { cause: failure });
 
 /** Changes one connection for good: whatever its driver rejects with, callers get an Error. */
 function failWithErrors(client: Queryable): void {
   const query = client.query.bind(client);
-  client.query = (text, values) =>
-    query(text, values).catch((failure: unknown) => {
-      throw asError(failure);
-    });
+  client.query = (text, values) => withErrors(query(text, values));
 }
+
+const withErrors = <T>(work: Promise<T>): Promise<T> =>
+  work.catch((failure: unknown) => {
+    throw asError(failure);
+  });
 
 /** What both drivers' clients have in common. */
 interface Client {

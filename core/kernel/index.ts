@@ -1,4 +1,5 @@
 export * from "./address.ts";
+export * from "./away.ts";
 export * from "./backoff.ts";
 export * from "./bell.ts";
 export * from "./command.ts";

@@ -4,7 +4,7 @@
  * Invariant: an answer shows `message` and `fields` of a DomainError and nothing else; what an unknown error says is logged
  * under the request id and never sent.
  */
-import { DomainError, type ErrorKind, type FieldProblem } from "@outrider/core/kernel";
+import { DomainError, type ErrorKind, type FieldProblem, isAway } from "@outrider/core/kernel";
 import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, Context as Invocation } from "aws-lambda";
 import type { Env, Hono, Context as HttpContext } from "hono";
 import { handle } from "hono/aws-lambda";
@@ -85,6 +85,15 @@ const shown = ({ path, value, message }: FieldProblem): FieldProblem => {
   return { path, value: text.length > 200 ? `${text.slice(0, 200)}…` : value, message };
 };
 
+/** A database's restart takes seconds. */
+const databaseAway = (cause: unknown): DomainError =>
+  new DomainError(
+    "unavailable",
+    "database.away",
+    "The database cannot be reached at the moment. Whether this was done is not known: a POST repeated with its Idempotency-Key happens once.",
+    { retryAfterSeconds: 5, cause },
+  );
+
 /** Any thrown value as an answer. */
 export function problemOf(error: unknown, at: { readonly path: string; readonly requestId: string }): ProblemAnswer {
   if (error instanceof DomainError) {
@@ -105,6 +114,7 @@ export function problemOf(error: unknown, at: { readonly path: string; readonly 
       at,
     );
   }
+  if (isAway(error)) return problemOf(databaseAway(error), at);
   return answer(500, "internal", "Something went wrong here. Quote the request id when you report it.", at);
 }
 

@@ -3,8 +3,10 @@ import { randomBytes } from "node:crypto";
 import { type Kysely, sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { WebSocket } from "ws";
-import { connect } from "../../core/db/connect.ts";
+import { connect, useNeonDriver } from "../../core/db/connect.ts";
 import type { DB } from "../../core/db/types.gen.ts";
+import { isAway } from "../../core/kernel/index.ts";
+import { startNeonProxy } from "../../local/neon.ts";
 import { testDatabase } from "../support/database.ts";
 
 const database = await testDatabase({ empty: true });
@@ -100,7 +102,22 @@ describe.each(["pg", "neon"] as const)("%s", (driver) => {
       await sql`set local statement_timeout = '50ms'`.execute(tx);
       await query.execute(tx);
     });
-    expect(await refusal(work)).toMatchObject({ code });
+    const refused = await refusal(work);
+    expect(refused).toMatchObject({ code });
+    expect(isAway(refused)).toBe(false);
+  });
+
+  test("a server that is not there is away", async () => {
+    const port = 1;
+    const proxy = await startNeonProxy({ port });
+    useNeonDriver(proxy.address);
+    const nowhere = connect({ url: `postgres://nobody@127.0.0.1:${port}/nothing`, driver });
+    const failure = await refusal(sql`select 1`.execute(nowhere));
+    await nowhere.destroy();
+    useNeonDriver(inject("testServer").neonProxy);
+    await proxy.close();
+    expect(failure).toBeInstanceOf(Error);
+    expect(isAway(failure)).toBe(true);
   });
 
   test("an error names the constraint that was broken", async () => {
@@ -127,7 +144,7 @@ describe.each(["pg", "neon"] as const)("%s", (driver) => {
         if (n % 2 === 0) await killed;
         await sql`select pg_sleep(10)`.execute(tx);
       });
-      expect(await refusal(work)).toBeInstanceOf(Error);
+      expect(isAway(await refusal(work))).toBe(true);
       expect(await value(db, sql<{ v: number }>`select 1 as v`)).toBe(1);
     }
   });

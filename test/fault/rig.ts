@@ -69,14 +69,21 @@ export interface RigOptions extends FaultOptions {
   readonly limitMs?: number;
 }
 
-/** What waits to be sent, and what is being sent. */
-const waiting = "select count(*)::int as n from outbound_messages where status in ('queued', 'sending')";
-/** Everything that could be worked on now. */
-const backlog = `
-  select ((select count(*) from outbound_messages where status in ('queued', 'sending') and run_at <= app_now())
-    + (select count(*) from scheduled_actions where status = 'pending' and run_at <= app_now())
-    + (select count(*) from webhook_deliveries where status in ('pending', 'running')))::int as n`;
-const countEveryMs = 3_000;
+/** Everything that could be worked on within the next seconds: each part by its index, because the rig must not be what the machine is busy with. */
+const dueWithin = (seconds: number): string => `
+  select ((select count(*) from outbound_messages
+      where status in ('queued', 'held') and status = 'queued' and run_at <= app_now() + interval '${seconds} seconds')
+    + (select count(*) from outbound_messages where status = 'sending')
+    + (select count(*) from scheduled_actions where status = 'pending' and run_at <= app_now() + interval '${seconds} seconds')
+    + (select count(*) from webhook_deliveries where status = 'pending')
+    + (select count(*) from webhook_deliveries where status = 'running'))::int as n`;
+const totals = `
+  select count(*)::int as planned, count(sent_at)::int as accepted,
+    (count(*) filter (where status in ('queued', 'sending')))::int as waiting
+  from outbound_messages`;
+type Totals = Pick<Progress, "planned" | "accepted" | "waiting">;
+/** Whoever asks sooner gets the last answer: the table is read as a whole. */
+const totalsEveryMs = 5_000;
 const tidyEveryMs = 15_000;
 /** When enough is planned, processes die for so long at most: the walks' own timers would keep a run going for half an hour. */
 const tailMs = 120_000;
@@ -174,13 +181,16 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
   queue.tell({ kind: "start", workers: options.workers });
   opened.add(workers.stop);
 
-  const count = async (text: string) => (await database.query<{ n: number }>(text))[0]?.n ?? 0;
-  // Three tenants ask in turn; counting a hundred thousand rows for each would be work of its own.
-  let counted = { at: 0, n: 0 };
-  const planned = async () => {
-    if (Date.now() - counted.at > countEveryMs)
-      counted = { at: Date.now(), n: await count("select count(*)::int as n from outbound_messages") };
-    return counted.n;
+  let counted = { at: 0, totals: Promise.resolve<Totals>({ planned: 0, accepted: 0, waiting: 0 }) };
+  const countAll = (): Promise<Totals> => {
+    if (Date.now() - counted.at > totalsEveryMs) {
+      const last = counted.totals;
+      counted = {
+        at: Date.now(),
+        totals: database.query<Totals>(totals).then(([row]) => row ?? last),
+      };
+    }
+    return counted.totals;
   };
   const acceptLog = path.join(file("simulator"), "accepts.ndjson");
   const { done, driven, finish } = startDriving({
@@ -190,8 +200,8 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
     messages: options.messages,
     // Six messages to a person at most; about twenty lists per tenant.
     piece: Math.min(4_000, Math.max(15, Math.ceil(options.messages / 5 / tenants.length / 20))),
-    backlog: () => count(backlog),
-    planned,
+    backlog: () => countDue(database, 0),
+    planned: async () => (await countAll()).planned,
   });
 
   events.onStage("messages are sent, processes die");
@@ -210,9 +220,7 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
     every(5_000, async () => {
       events.onProgress({
         seconds: Math.round((Date.now() - began) / 1000),
-        planned: await planned(),
-        accepted: await count("select count(*)::int as n from outbound_messages where sent_at is not null"),
-        waiting: await count(waiting),
+        ...(await countAll()),
         deaths: workers.deaths.length,
         restarts: database.restarts.length,
       });
@@ -293,15 +301,15 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
   return report;
 }
 
+async function countDue(database: FaultDatabase, withinSeconds: number): Promise<number> {
+  const [row] = await database.query<{ n: number }>(dueWithin(withinSeconds));
+  return row?.n ?? 0;
+}
+
 /** Resolves when everything that was due has been sent, acted on and applied; what waits for its time does not count. */
 async function untilSent(database: FaultDatabase, isOver: () => boolean): Promise<void> {
-  const open = `
-    select (select count(*) from outbound_messages where status in ('queued', 'sending') and run_at <= app_now() + interval '1 minute')
-         + (select count(*) from scheduled_actions where status = 'pending' and run_at <= app_now() + interval '2 minutes')
-         + (select count(*) from webhook_deliveries where status in ('pending', 'running')) as n`;
   for (let calm = 0; calm < 2 && !isOver(); ) {
-    const [row] = await database.query<{ n: string }>(open);
-    calm = row?.n === "0" ? calm + 1 : 0;
+    calm = (await countDue(database, 120)) === 0 ? calm + 1 : 0;
     await sleep(1_000);
   }
 }

@@ -65,8 +65,8 @@ export async function startFaultSimulator(dir: string): Promise<FaultSimulator> 
     const answer = await request(`${url}${target}`, {
       method,
       ...(body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-      // A flush answers when everything has happened.
-      headersTimeout: 600_000,
+      // A flush answers when everything has happened, which takes as long as the workers take for a hundred thousand webhooks.
+      headersTimeout: 0,
     });
     const text = await answer.body.text();
     if (answer.statusCode !== 200) throw new Error(`${method} ${target}: ${answer.statusCode} ${text}`);

@@ -22,6 +22,9 @@ function app() {
     return c.text("ok");
   });
   hono.post("/raw", async (c) => c.text(Buffer.from(await rawBody(c, 10)).toString("hex")));
+  hono.get("/away", () => {
+    throw Object.assign(new Error("terminating connection due to administrator command"), { code: "57P01" });
+  });
   hono.get("/http", () => {
     throw new HTTPException(415, { message: "JSON only." });
   });
@@ -62,6 +65,18 @@ describe("problem details", () => {
     expect(answer.headers.get("x-request-id")).toBe("req-7");
     expect(lines.find(({ event }) => event === "request.failed")).toMatchObject({ requestId: "req-7", status: 500 });
     expect(JSON.stringify(lines)).not.toContain("u:secret");
+  });
+
+  test("say that the database is away, when to ask again, and that it is not known what was done", async () => {
+    const { hono, lines } = app();
+    const answer = await hono.request("/away");
+    expect(answer.status).toBe(503);
+    expect(answer.headers.get("retry-after")).toBe("5");
+    expect(await answer.json()).toMatchObject({
+      code: "database.away",
+      detail: expect.stringContaining("Idempotency-Key"),
+    });
+    expect(lines.find(({ event }) => event === "request.failed")).toMatchObject({ status: 503 });
   });
 
   test("answer an unknown path and a refusal of the framework in the same shape", async () => {

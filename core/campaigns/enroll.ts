@@ -10,7 +10,6 @@ import {
   DomainError,
   decodeCursor,
   idOf,
-  newId,
   Page,
   paged,
   query,
@@ -312,35 +311,3 @@ const steer = (event: (reason: string | undefined) => EngineEvent) =>
 export const pauseEnrollment = steer((reason) => ({ type: "pause", ...(reason !== undefined && { reason }) }));
 export const resumeEnrollment = steer(() => ({ type: "resume" }));
 export const stopEnrollment = steer((reason) => ({ type: "stop", reason: reason ?? "stopped_by_operator" }));
-
-/** Holds enrollments until a person has looked: used where a reply may be an opt-out and nobody can tell. */
-export async function pauseForReview(ctx: TxContext, enrollmentIds: readonly string[], reason: string): Promise<void> {
-  await applyEvents(
-    ctx,
-    enrollmentIds.map((enrollmentId) => ({ enrollmentId, event: { type: "pause", reason } })),
-  );
-  const rows = await ctx.db
-    .selectFrom("contact_campaigns")
-    .select(["id", "lead_id", "contact_id"])
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("id", "in", [...enrollmentIds, ""])
-    .execute();
-  if (rows.length === 0) return;
-  await ctx.db
-    .insertInto("tasks")
-    .values(
-      rows.map((row) => ({
-        tenant_id: ctx.tenantId,
-        id: newId("task", ctx.now),
-        contact_campaign_id: row.id,
-        lead_id: row.lead_id,
-        contact_id: row.contact_id,
-        kind: "review",
-        title: `Read the reply and decide: ${reason}`,
-        due_at: ctx.now,
-        idempotency_key: `${row.id}:review:${reason}`,
-      })),
-    )
-    .onConflict((conflict) => conflict.columns(["tenant_id", "idempotency_key"]).doNothing())
-    .execute();
-}

@@ -15,7 +15,6 @@ export {
   listEnrollments,
   listTransitions,
   pauseEnrollment,
-  pauseForReview,
   resumeEnrollment,
   stopEnrollment,
 } from "./enroll.ts";

@@ -27,7 +27,7 @@ async function move(
 ): Promise<CampaignStatus> {
   const { status: from } = await lock(ctx, id);
   if (!legal[to].includes(from)) throw errors.illegal(from, to);
-  await ctx.db
+  const moved = await ctx.db
     .updateTable("marketing.campaigns")
     .set({
       status: to,
@@ -36,7 +36,11 @@ async function move(
     })
     .where("tenant_id", "=", ctx.tenantId)
     .where("campaign_id", "=", id)
-    .execute();
+    .where("status", "=", from)
+    .returning("campaign_id")
+    .executeTakeFirst();
+  // Maintenance completes a campaign without its lock.
+  if (!moved) throw errors.illegal((await campaignOf(ctx, id)).status, to);
   await logCampaign(ctx, id, from, to, reason);
   reach("campaign.moving");
   return from;

@@ -66,12 +66,12 @@ export function resume(walk: Walk): Walk {
   return rest(walk);
 }
 
-/** Arms whatever the current node waits for. Also used after a migration. */
+/** Arms whatever the current node waits for; who has not begun begins. Also used after a migration. */
 export function rest(walk: Walk): Walk {
   const { nodeId, enteredAt } = walk.state;
   const id = nodeId ?? walk.plan.start;
   const node = nodeOf(walk.plan, id);
-  if (node?.type === "send") return settle(walk, node);
+  if (nodeId !== null && node?.type === "send") return settle(walk, node);
   const runAt = node?.type === "wait" && enteredAt !== null ? after(walk, enteredAt, node.duration) : walk.now;
   walk.effects.push({ type: "schedule", action: "node", nodeId: id, runAt: runAt.toISOString() });
   return walk;

@@ -50,6 +50,8 @@ const lockTimeoutMs = 5_000;
 /** What cannot be applied for now is tried again for so long, ever more rarely, before somebody has to look. */
 const retriedForSeconds = 86_400;
 const retryInSeconds = { least: 30, most: 300 };
+/** Somebody waits for the answer: two waits fit into its limit, and what could not be had is due again before the bell rings for it. */
+const urgentLockTimeoutMs = 2_000;
 
 export interface Archived {
   readonly id: string;
@@ -76,6 +78,8 @@ interface Job extends Read, Taken {}
 
 interface Taken {
   readonly claimed: Claimed;
+  /** Somebody waits for it here and now. */
+  readonly isUrgent: boolean;
   /** Since it was archived. */
   readonly ageSeconds: number;
 }
@@ -124,6 +128,7 @@ async function applyClaim(
   fromOthers = false,
 ): Promise<ApplyReport & { readonly suspect: boolean }> {
   const { claimed, rows, now } = await transact(ctx, async (ctx) => {
+    if (fromOthers) await limitLockWaits(ctx.db, urgentLockTimeoutMs);
     const claimed = await claim(ctx.db, ctx.tenantId, work.deliveries, { ids, limit: maxClaim, fromOthers });
     return {
       claimed,
@@ -143,7 +148,8 @@ async function applyClaim(
   for (const row of rows) {
     const claimedRow = byId.get(row.id);
     if (!claimedRow) continue;
-    const taken = { claimed: claimedRow, ageSeconds: (now.getTime() - row.created_at.getTime()) / 1_000 };
+    const ageSeconds = (now.getTime() - row.created_at.getTime()) / 1_000;
+    const taken = { claimed: claimedRow, isUrgent: fromOthers, ageSeconds };
     if (claimedRow.attempts > maxClaims) {
       broken.push(setAside(taken, { error: crashedRepeatedly, again: false }));
       continue;
@@ -216,9 +222,9 @@ async function asTheyCame(
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);
 
 /** What may pass spends none of the claims that are counted against a delivery which kills its workers. */
-function setAside({ claimed: { id, generation }, ageSeconds }: Taken, { error, again }: Unreadable): Settled {
+function setAside({ claimed: { id, generation }, isUrgent, ageSeconds }: Taken, { error, again }: Unreadable): Settled {
   if (!again || ageSeconds >= retriedForSeconds) return { id, generation, status: "failed", error };
-  const inSeconds = Math.min(retryInSeconds.most, Math.max(retryInSeconds.least, ageSeconds / 2));
+  const inSeconds = isUrgent ? 0 : Math.min(retryInSeconds.most, Math.max(retryInSeconds.least, ageSeconds / 2));
   return { id, generation, status: "pending", error, retryInSeconds: inSeconds, isSpared: true };
 }
 
@@ -273,7 +279,7 @@ const isOurs = (error: unknown): boolean =>
 
 const applyTogether = (ctx: Context, jobs: readonly Job[]): Promise<Outcome> =>
   transact(ctx, async (ctx) => {
-    await limitLockWaits(ctx.db, lockTimeoutMs);
+    await limitLockWaits(ctx.db, jobs.some(({ isUrgent }) => isUrgent) ? urgentLockTimeoutMs : lockTimeoutMs);
     const held = new Set(
       await settle(
         ctx.db,

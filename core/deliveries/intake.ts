@@ -114,12 +114,13 @@ export class WebhookIntake {
     const isText = this.#isFromPerson(call);
     let archived: Archived;
     try {
-      archived = await (isText && this.#mayBeGenuine(call)
+      archived = await (isText && this.#isGenuine(call) !== false
         ? within(archiveTextMs, this.#storeStubbornly(call), errors.unavailable)
         : within(archiveMs, this.#store(call), errors.unavailable));
     } catch (error) {
-      if (!isOutage(error) || !this.#mayBeGenuine(call)) throw error;
-      await spill(this.#deps.blobs, call, this.#signedAt(call)).catch((cause: unknown) => {
+      if (!isOutage(error) || this.#isGenuine(call) === false) throw error;
+      const how = { receivedAt: this.#signedAt(call), isVerified: this.#isGenuine(call) === true };
+      await spill(this.#deps.blobs, call, how).catch((cause: unknown) => {
         throw errors.unavailable(cause);
       });
       return null;
@@ -186,7 +187,7 @@ export class WebhookIntake {
       const isApplied = await within(applyMs, apply(ctx, kept.id), errors.unavailable).catch(() => false);
       if (isApplied) return;
     }
-    if (kept.fresh) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
+    if (kept.fresh || isText) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
   }
 
   async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {
@@ -212,13 +213,13 @@ export class WebhookIntake {
 
   /**
    * Nobody can fill the store with what is not even signed, or not under the keys that this process knows, however old they are. Whether
-   * a signature holds that nothing is known of is judged when the endpoint can be read.
+   * a signature holds that nothing is known of is judged when the endpoint can be read: undefined.
    */
-  #mayBeGenuine(call: WebhookCall): boolean {
+  #isGenuine(call: WebhookCall): boolean | undefined {
     if (signatureOf(call.request) === null) return false;
     const known = this.#endpoints.get(keyOf(call));
     const adapter = this.#deps.webhooks[call.provider];
-    return !known || adapter?.verify(known.credentials, call.request, this.#now(known)).valid === true;
+    return known && adapter?.verify(known.credentials, call.request, this.#now(known)).valid === true;
   }
 
   #remembered(call: WebhookCall): Endpoint | undefined {

@@ -21,10 +21,21 @@ const Head = z.object({
   url: z.string(),
   headers: z.record(z.string(), z.string()),
   receivedAt: z.iso.datetime(),
+  /** Under the keys that were known when it came. */
+  isVerified: z.boolean().default(false),
 });
 
+export interface Arrival {
+  readonly receivedAt: Date;
+  readonly isVerified: boolean;
+}
+
 /** One line of JSON, then the body as it came. */
-export async function spill(blobs: Pick<Blobs, "put">, call: WebhookCall, receivedAt: Date): Promise<void> {
+export async function spill(
+  blobs: Pick<Blobs, "put">,
+  call: WebhookCall,
+  { receivedAt, isVerified }: Arrival,
+): Promise<void> {
   const { provider, channelConfigId, target, request } = call;
   const { authorization: _authorization, cookie: _cookie, ...headers } = request.headers;
   const head: z.input<typeof Head> = {
@@ -35,25 +46,26 @@ export async function spill(blobs: Pick<Blobs, "put">, call: WebhookCall, receiv
     url: request.url,
     headers,
     receivedAt: receivedAt.toISOString(),
+    isVerified,
   };
   const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), request.body]);
   await blobs.put(`${prefix}${newId("delivery", receivedAt)}`, bytes, contentType);
 }
 
-function read(bytes: Uint8Array): { readonly call: WebhookCall; readonly receivedAt: Date } {
+function read(bytes: Uint8Array): Arrival & { readonly call: WebhookCall } {
   const end = bytes.indexOf(0x0a);
-  const { provider, channelConfigId, target, url, headers, receivedAt } = Head.parse(
+  const { provider, channelConfigId, target, url, headers, receivedAt, isVerified } = Head.parse(
     JSON.parse(Buffer.from(bytes.subarray(0, end)).toString("utf8")),
   );
   const request = { url, headers, body: bytes.slice(end + 1) };
-  return { call: { provider, channelConfigId, target, request }, receivedAt: new Date(receivedAt) };
+  return { call: { provider, channelConfigId, target, request }, receivedAt: new Date(receivedAt), isVerified };
 }
 
 export interface DrainReport {
   readonly archived: number;
   /** Not from the provider of its endpoint after all; counted there like any refusal. */
   readonly refused: number;
-  /** Could not be read, or no row takes it: set aside under `spill-failed/`, where nothing comes by again. */
+  /** Could not be read, no row takes it, or its endpoint took it when it came and does not now: set aside under `spill-failed/`, where nothing comes by again. */
   readonly failed: number;
   /** For the next run: its endpoint cannot be read now, or the time was over. */
   readonly waiting: number;
@@ -116,14 +128,15 @@ async function take(intake: Pick<WebhookIntake, "archive">, away: Set<string>, b
   } catch {
     return "failed";
   }
-  const { call, receivedAt } = spilled;
+  const { call, receivedAt, isVerified } = spilled;
   if (away.has(call.channelConfigId)) return "waiting";
   try {
     await intake.archive(call, receivedAt);
     return "archived";
   } catch (error) {
     if (!(error instanceof DomainError) || isRowsFault(error.cause)) return "failed";
-    if (error.kind !== "unavailable") return "refused";
+    // Its keys have changed since it was answered for: somebody has to look, and it is there to be looked at.
+    if (error.kind !== "unavailable") return isVerified ? "failed" : "refused";
     away.add(call.channelConfigId);
     return "waiting";
   }

@@ -337,7 +337,7 @@ export const tagLeads = command(
   },
 );
 
-/** Soft: what was sent to it stays explainable; nothing more is sent. @throws DomainError `lead.not_found` */
+/** Soft: what was sent to it stays explainable; nothing more is claimed, but by a worker that has just looked. @throws DomainError `lead.not_found` */
 export const deleteLead = command(z.object({ id: idOf("lead") }), async (ctx, { id }): Promise<void> => {
   const row = await ctx.db
     .updateTable("leads")

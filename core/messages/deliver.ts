@@ -3,7 +3,15 @@
  * hold: no call without a committed attempt row, no call that begins late, no result without the generation it was claimed under, no
  * second call while the end of the first is unknown.
  */
-import { type Context, isCollision, reach, transact } from "../kernel/index.ts";
+import {
+  type Context,
+  DomainError,
+  isCollision,
+  isLockTimeout,
+  limitLockWaits,
+  reach,
+  transact,
+} from "../kernel/index.ts";
 import type { Credentials, KeyService, OutgoingMessage, Sender, SendOutcome } from "../ports/index.ts";
 import { openCredentials } from "../tenancy/index.ts";
 import { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs } from "./claim.ts";
@@ -16,6 +24,8 @@ import { type CallResult, postpone, storeResults } from "./results.ts";
  * to wait for its call, because nobody could tell it from those that were made.
  */
 const batchSize = 50;
+/** Less than a worker waits for a connection, which whoever waits here may hold: the results of another lane must be stored. */
+const lockTimeoutMs = 5_000;
 /** Below this an invocation does not begin another batch: a call may take its whole time-out, and its result must be stored. */
 const minimumRemainingMs = startWithinMs + callTimeoutMs + 5_000;
 
@@ -73,6 +83,7 @@ async function deliverBatch(
   hasTime: () => boolean,
 ): Promise<number> {
   const claim = await transact(ctx, async (ctx) => {
+    await limitLockWaits(ctx.db, lockTimeoutMs);
     const result = await claimDue(ctx, batch, { ...deps, limit: batchSize, specsOf: deps.campaigns.specsOf });
     await deps.campaigns.tell(ctx, result.ended);
     return { ...result, now: ctx.now, claimedAt: deps.monotonicMs() };
@@ -102,7 +113,8 @@ async function deliverAlone(
   error: unknown,
 ): Promise<number> {
   const [only, ...more] = batch ?? [];
-  if (only === undefined || isCollision(error)) throw error;
+  // Who waits too long for others has nobody at fault among its own: all are still due, and looked at again.
+  if (only === undefined || isCollision(error) || isLockTimeout(error)) throw error;
   if (more.length > 0) {
     let taken = 0;
     for (const id of [only, ...more]) if (hasTime()) taken += await deliverBatch(ctx, deps, [id], total, hasTime);
@@ -143,15 +155,14 @@ async function callAll(
   claimed: readonly ClaimedMessage[],
   claim: ClaimMoment,
 ): Promise<CallResult[]> {
-  const credentials = new Map<string, Promise<Credentials | null>>();
-  const credentialsOf = (account: ChannelRow): Promise<Credentials | null> => {
+  const credentials = new Map<string, Promise<Opened>>();
+  const credentialsOf = (account: ChannelRow): Promise<Opened> => {
     const known = credentials.get(account.id);
     if (known) return known;
-    // Credentials that do not open are an account problem, not this message's.
     const opening = openCredentials(ctx, deps.keys, {
       id: account.id,
       sealedCredentials: account.api_credentials,
-    }).catch(() => null);
+    }).then((opened) => ({ credentials: opened }), notOpened);
     credentials.set(account.id, opening);
     return opening;
   };
@@ -163,26 +174,36 @@ async function callAll(
   );
 }
 
+type NotOpened = Extract<SendOutcome, { readonly kind: "rejected" | "deferred" }>;
+type Opened = { readonly credentials: Credentials } | NotOpened;
+
+const unopened: NotOpened = {
+  kind: "rejected",
+  failure: "account",
+  code: "credentials",
+  reason: "the account's credentials cannot be opened",
+};
+
+/** A key service that is away passes; credentials that do not open are their account's trouble, not this message's. */
+const notOpened = (error: unknown): NotOpened =>
+  error instanceof DomainError && error.kind === "unavailable"
+    ? { kind: "deferred", code: error.code, reason: error.message, retryAfterSeconds: null }
+    : unopened;
+
 async function callOne(
   deps: DeliverDeps,
   message: ClaimedMessage,
   claim: ClaimMoment,
-  credentials: Credentials | null,
+  account: Opened,
 ): Promise<CallResult["outcome"]> {
   const sender = deps.senders[message.account.provider];
-  if (!sender || credentials === null) {
-    return {
-      kind: "rejected",
-      failure: "account",
-      code: "credentials",
-      reason: "the account's credentials cannot be opened",
-    };
-  }
+  if (!sender) return unopened;
+  if ("kind" in account) return account;
   // A worker that was frozen after its claim must not call: others may already take the message for ambiguous.
   if (deps.monotonicMs() - claim.claimedAt > startWithinMs) return { kind: "abandoned" };
   reach("send.calling");
   try {
-    const outcome = await sender.send(credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);
+    const outcome = await sender.send(account.credentials, outgoing(message, deps.publicUrl), callTimeoutMs, claim.now);
     reach("send.accepted");
     return outcome;
   } catch (error) {

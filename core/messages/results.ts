@@ -48,8 +48,9 @@ function written(message: ClaimedMessage, outcome: CallOutcome): Written {
         status: "queued",
         holdReason: null,
         error: `${outcome.code}: ${outcome.reason}`,
-        // Spread by attempt without randomness: rate limits and the provider's own word do the spreading.
-        waitSeconds: outcome.retryAfterSeconds ?? backoffSeconds(message.attempts, 1, deferredBackoff),
+        // Without randomness: rate limits and the provider's own word do the spreading. Claims are counted, because a call that was deferred
+        // costs no attempt.
+        waitSeconds: outcome.retryAfterSeconds ?? backoffSeconds(message.generation, 1, deferredBackoff),
       };
     case "ambiguous":
       return { status: "ambiguous", holdReason: null, error: outcome.reason, waitSeconds: ambiguousFirstLookSeconds };

@@ -18,6 +18,7 @@ import {
   paged,
   query,
 } from "../kernel/index.ts";
+import { lockAddresses } from "./locks.ts";
 import { suppressionKey } from "./policy.ts";
 
 /** consents.basis */
@@ -101,8 +102,11 @@ export const grantConsent = command(
   },
 );
 
-/** From now on it permits nothing. Revoking again changes nothing. @throws DomainError `consent.not_found` */
+/** Nothing that it permitted is claimed once this has committed. Revoking again changes nothing. @throws DomainError `consent.not_found` */
 export const revokeConsent = command(z.object({ id: idOf("consent") }), async (ctx, { id }) => {
+  const found = await getConsent(ctx, { id });
+  const channel = z.enum(channels).parse(found.channel);
+  await lockAddresses(ctx, [{ channel, address: suppressionKey(channel, found.address) ?? found.address }]);
   const row = await ctx.db
     .updateTable("consents")
     .set({ revoked_at: sql<Date>`coalesce(revoked_at, ${ctx.now}::timestamptz)` })

@@ -7,7 +7,7 @@ import { connect } from "../../core/db/connect.ts";
 import type { Blobs } from "../../core/ports/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
-import { createChannel } from "../../core/tenancy/index.ts";
+import { createChannel, updateChannel } from "../../core/tenancy/index.ts";
 import { define } from "../../functions/drain.ts";
 import { createLog } from "../../functions/lib/log.ts";
 import { createHost } from "../../functions/lib/runtime.ts";
@@ -218,6 +218,22 @@ test("a forgery that came during the outage is refused when it can be judged, an
     .select("count")
     .where("tenant_id", "=", tenant.tenantId);
   expect(await refusals.execute()).toEqual([{ count: 1 }]);
+});
+
+test("what was verified when it came and is refused after its keys were changed is set aside, not thrown away", async () => {
+  const own = connect({ url: database.url, driver: "pg" });
+  const web = app(hostOver(own));
+  const body = Buffer.from("[2]");
+  expect((await post(web, Buffer.from("[1]"))).status).toBe(200);
+  await own.destroy();
+  expect((await post(web, body)).status).toBe(200);
+  const other = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ format: "der", type: "spki" });
+  const credentials = { apiKey: "SG.k", eventWebhookPublicKeys: [other.toString("base64")] };
+  await updateChannel(tenant, { keys, publicUrl }, { id: path.split("/").at(-1) ?? "", credentials });
+  expect(await drain()).toMatchObject({ archived: 0, refused: 0, failed: 1, waiting: 0 });
+  expect(await spilled()).toEqual([]);
+  const [kept] = await blobs.list("spill-failed/", 10);
+  expect(Buffer.from(await blobs.get(kept ?? "")).subarray(-body.length)).toEqual(body);
 });
 
 test("what is not signed at all is not kept for anybody", async () => {

@@ -11,12 +11,14 @@ import { checkInvariants } from "../../core/operator/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
 import { twilio } from "../../core/providers/twilio/index.ts";
+import { lockAddresses } from "../../core/suppression/index.ts";
 import { createChannel, updateChannel } from "../../core/tenancy/index.ts";
 import { createLog } from "../../functions/lib/log.ts";
 import { createHost } from "../../functions/lib/runtime.ts";
 import { webhookIntake } from "../../functions/lib/webhook-intake.ts";
 import { app } from "../../functions/webhooks.ts";
 import { testDatabase } from "../support/database.ts";
+import { hold } from "../support/race.ts";
 import { newTenant, type TestTenant } from "../support/tenant.ts";
 
 const database = await testDatabase();
@@ -238,8 +240,23 @@ describe("a signed request", () => {
 
   it("with a STOP that was spilled holds when it is drained", async () => {
     const { tenant, call } = await textEndpoint();
-    await spill(blobs, call({ Body: "STOP" }), new Date());
+    await spill(blobs, call({ Body: "STOP" }), { receivedAt: new Date(), isVerified: false });
     await drainSpill(blobs, webhookIntake(hostOver(database.db)), () => true);
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+  });
+
+  it("with a STOP that somebody else's lock keeps waiting is due when its bell rings", async () => {
+    const { tenant, text } = await textEndpoint();
+    const holding = hold(tenant, (ctx) => lockAddresses(ctx, [{ channel: "sms", address: person }]));
+    await holding.reached;
+    queue.drain();
+    expect((await text({ Body: "STOP" })).status).toBe(200);
+    const [bell] = queue.drain();
+    expect(bell).toMatchObject({ kind: "deliveries", tenantId: tenant.tenantId });
+    holding.release();
+    await holding.done;
+    const { webhooks } = hostOver(database.db);
+    await applyDeliveries(tenant, { webhooks, blobs }, bell?.ids ?? []);
     expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
   });
 

@@ -542,6 +542,17 @@ describe("pausing", () => {
   });
 });
 
+test("before its first message, too, resuming schedules the start: who was paused too early is not forgotten", () => {
+  const plan = planOf({ start: "a", nodes: [email("a")] });
+  const paused = advance(plan, initialState("c"), { type: "pause" }, hoursLater(0)).state;
+  expect(advance(plan, paused, { type: "resume" }, hoursLater(2)).effects).toContainEqual({
+    type: "schedule",
+    action: "node",
+    nodeId: "a",
+    runAt: iso(2),
+  });
+});
+
 test("a plan may keep walking after a conversion or a reply", () => {
   const plan = planOf({
     start: "a",

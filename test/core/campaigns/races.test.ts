@@ -6,6 +6,7 @@ import {
   campaignPort,
   createCampaign,
   enroll,
+  getCampaign,
   pause,
   pauseEnrollment,
   resume,
@@ -327,6 +328,43 @@ it.each([
     expect(addresses(tenant)).toEqual(["p0@example.com"]);
   },
 );
+
+it.each([
+  [
+    "before its campaign was activated",
+    async (tenant: ReadyTenant, id: string) => void (await activate(tenant, { id })),
+  ],
+  ["before its first action ran", async (tenant: ReadyTenant) => void (await runActions(tenant, []))],
+])("an enrollment that was paused %s begins when it is resumed", async (when, then) => {
+  const { tenant, contacts, id } = await drafted(mail, 1);
+  if (when.includes("action")) await activate(tenant, { id });
+  await enroll(tenant, { campaignId: id, audience: { contactIds: contacts } });
+  const [enrollment] = await enrollmentsOf(tenant);
+  await pauseEnrollment(tenant, { id: enrollment?.id ?? "" });
+  await then(tenant, id);
+  await pump(tenant);
+  expect(addresses(tenant)).toEqual([]);
+  await resumeEnrollment(tenant, { id: enrollment?.id ?? "" });
+  await pump(tenant);
+  expect(addresses(tenant)).toEqual(["p0@example.com"]);
+});
+
+it("a campaign that ends while it is being paused stays ended", async () => {
+  const { tenant, id } = await drafted(mail, 0);
+  await activate(tenant, { id });
+  const ending = hold(tenant, (ctx) =>
+    sql`update marketing.campaigns set status = 'completed', ended_at = ${ctx.now} where tenant_id = ${ctx.tenantId} and campaign_id = ${id}`.execute(
+      ctx.db,
+    ),
+  );
+  await ending.reached;
+  const pausing = pause(tenant, { id });
+  await waits(database, pausing);
+  ending.release();
+  await ending.done;
+  await expect(pausing).rejects.toMatchObject({ code: "campaign.illegal_transition" });
+  expect(await getCampaign(tenant, { id })).toMatchObject({ status: "completed" });
+});
 
 it("an enrollment that was stopped before it began cannot be paused or resumed back to life", async () => {
   const { tenant, contacts, id } = await drafted(mail, 1);

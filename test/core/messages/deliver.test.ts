@@ -1,12 +1,14 @@
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
-import { activate, createCampaign, enroll, pause, resume, stop } from "../../../core/campaigns/index.ts";
+import { activate, createCampaign, enroll, pause, resume, runActions, stop } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
+import { DomainError } from "../../../core/kernel/index.ts";
 import { deliver } from "../../../core/messages/index.ts";
 import * as suppression from "../../../core/suppression/index.ts";
 import { putRateLimit } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { hold, waits } from "../../support/race.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -227,6 +229,83 @@ describe("a deferred call", () => {
     await pump(tenant);
     expect(tenant.email.accepted).toHaveLength(1);
   });
+});
+
+it("a provider that is away is asked ever more rarely, up to once an hour", async () => {
+  await setClock(database, monday);
+  const tenant = await readyTenant(database);
+  await campaignOf(tenant, mail(), [await person(database, tenant, { email: "patient@example.com" })]);
+  tenant.email.answer = () => ({ kind: "deferred", code: "connect", reason: "refused", retryAfterSeconds: null });
+  const waits: number[] = [];
+  for (let call = 1; call <= 9; call++) {
+    await pump(tenant);
+    const [message] = await messages(tenant);
+    const seconds = ((message?.run_at.getTime() ?? 0) - (message?.updated_at.getTime() ?? 0)) / 1_000;
+    waits.push(seconds);
+    await advance(database, seconds);
+  }
+  expect(waits).toEqual([30, 60, 120, 240, 480, 960, 1920, 3600, 3600]);
+});
+
+it("a key service that is away defers what needs it, and its account stays as it is", async () => {
+  await setClock(database, monday);
+  const tenant = await readyTenant(database);
+  await campaignOf(tenant, mail(), [await person(database, tenant, { email: "sealed@example.com" })]);
+  const keys = {
+    ...tenant.deps.keys,
+    unwrapDataKey: async () => {
+      throw new DomainError("unavailable", "keys.unavailable", "The key service cannot be reached at the moment.");
+    },
+  };
+  await pump({ ...tenant, deps: { ...tenant.deps, keys } });
+  expect((await messages(tenant))[0]).toMatchObject({ status: "queued", attempts: 0, last_error: /^keys.unavailable/ });
+  const { status } = await database.owner
+    .selectFrom("channel_configs")
+    .select("status")
+    .where("id", "=", tenant.emailAccount)
+    .executeTakeFirstOrThrow();
+  expect(status).toBe("active");
+  await advance(database, 60);
+  await pump(tenant);
+  expect(tenant.email.accepted).toHaveLength(1);
+});
+
+it("a claim that waits too long for somebody's lock leaves its messages due, and blames none of them", async () => {
+  await setClock(database, monday);
+  const tenant = await readyTenant(database);
+  const id = await campaignOf(tenant, mail(), [await person(database, tenant, { email: "patience@example.com" })]);
+  await runActions(tenant, []);
+  const holding = hold(tenant, (ctx) =>
+    sql`select pg_advisory_xact_lock(hashtextextended(${`campaign:${ctx.tenantId}:${id}`}, 0))`.execute(ctx.db),
+  );
+  await holding.reached;
+  await expect(deliver(tenant, tenant.deps, [], () => 60_000)).rejects.toMatchObject({ code: "55P03" });
+  expect((await messages(tenant))[0]).toMatchObject({ status: "queued", hold_reason: null, generation: 0 });
+  holding.release();
+  await holding.done;
+  await pump(tenant);
+  expect(tenant.email.accepted).toHaveLength(1);
+});
+
+it("a consent is revoked after the claim that looks at it, or before: never in between", async () => {
+  await setClock(database, monday);
+  const tenant = await readyTenant(database);
+  const phone = "+12125550109";
+  await person(database, tenant, { phone });
+  const consent = await suppression.grantConsent(tenant, {
+    channel: "sms",
+    address: phone,
+    basis: "express_written",
+    source: "form",
+  });
+  const claiming = hold(tenant, (ctx) => suppression.lockAddresses(ctx, [{ channel: "sms", address: phone }]));
+  await claiming.reached;
+  const revoking = suppression.revokeConsent(tenant, { id: consent.id });
+  await waits(database, revoking);
+  expect(await suppression.getConsent(tenant, { id: consent.id })).toMatchObject({ revokedAt: null });
+  claiming.release();
+  await claiming.done;
+  expect((await revoking).revokedAt).not.toBeNull();
 });
 
 describe("rate limits", () => {

@@ -6,7 +6,7 @@ import { sql } from "kysely";
 import { emailDomain, type TxContext } from "../kernel/index.ts";
 import type { Candidate, StoredTurn } from "./facts.ts";
 import type { Verdict } from "./gate.ts";
-import { type Applied, giveBack, type Limit, type Turn, takeTurn, Usage } from "./rate.ts";
+import { type Applied, giveBack, type Limit, type Place, type Turn, takeTurn, Usage } from "./rate.ts";
 
 interface LimitRow {
   readonly id: string;
@@ -78,7 +78,7 @@ export async function allocate<T extends Judged>(ctx: TxContext, judged: readonl
     where tenant_id = ${ctx.tenantId} and enabled and channel = any(${[...new Set(concerned.map((one) => one.row.channel))]})
     order by id for update`.execute(ctx.db);
   if (limits.length === 0) return [...judged];
-  const usage = await loadUsage(ctx, limits);
+  const usage = await loadUsage(ctx, asked(limits, concerned));
   for (const { row, verdict } of judged) if (verdict.kind !== "send") giveBack(usage, turnOf(row.decision), ctx.now);
   const result = judged.map((one) => {
     const { row, verdict } = one;
@@ -116,11 +116,22 @@ function place(
   };
 }
 
-async function loadUsage(ctx: TxContext, limits: readonly LimitRow[]): Promise<Usage> {
+/** What these messages may take a place in or give one back to. A limit may count thousands of domains; a batch names a few. */
+function asked(limits: readonly LimitRow[], concerned: readonly Judged[]): Pick<Place, "limit" | "key">[] {
+  const all = concerned.flatMap(({ row }) => [
+    ...appliedTo(limits, subjectOf(row)).map(({ limit, key }) => ({ limit: limit.id, key })),
+    ...(turnOf(row.decision)?.places ?? []),
+  ]);
+  return [...new Map(all.map(({ limit, key }) => [`${limit}\u001f${key}`, { limit, key }])).values()];
+}
+
+async function loadUsage(ctx: TxContext, places: readonly Pick<Place, "limit" | "key">[]): Promise<Usage> {
   const usage = new Usage();
   const { rows } = await sql<{ limit_id: string; key: string; window_start: Date; used: number; reserved: number }>`
-    select w.limit_id, w.key, w.window_start, w.used, w.reserved from send_rate_windows w join send_rate_limits l on l.tenant_id = w.tenant_id and l.id = w.limit_id
-    where w.tenant_id = ${ctx.tenantId} and w.limit_id = any(${limits.map((limit) => limit.id)})
+    select w.limit_id, w.key, w.window_start, w.used, w.reserved
+    from unnest(${places.map(({ limit }) => limit)}::text[], ${places.map(({ key }) => key)}::text[]) as p(limit_id, key)
+    join send_rate_limits l on l.tenant_id = ${ctx.tenantId} and l.id = p.limit_id
+    join send_rate_windows w on w.tenant_id = ${ctx.tenantId} and w.limit_id = p.limit_id and w.key = p.key
       and w.window_start > ${ctx.now}::timestamptz - make_interval(secs => l.window_seconds)`.execute(ctx.db);
   for (const row of rows) usage.load(row.limit_id, row.key, row.window_start, row.used, row.reserved);
   return usage;

@@ -148,7 +148,7 @@ export function errorCatalogue(): Generated {
     "",
     "Every refusal is a problem document (RFC 9457, `application/problem+json`) with a stable `code`, the words below in `detail`, the",
     "refused fields in `errors` (`path`, `value`, `message`: what would be accepted) and the `requestId` under which the log knows more.",
-    "A `code` never changes its meaning; new ones may be added. `429`, `503` and `idempotency.in_flight` may be repeated as they are.",
+    "A `code` never changes its meaning; new ones may be added. `429`, `503` (a POST with its `Idempotency-Key`) and `idempotency.in_flight` may be repeated as they are.",
     "",
     "| code | status | message | from |",
     "|---|---|---|---|",

@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import { sql } from "kysely";
 import { beforeAll, describe, expect, it } from "vitest";
+import { applyEvents } from "../../../core/campaigns/apply.ts";
 import { applyDeliveries, getDelivery, listDeliveries, replayDeliveries } from "../../../core/deliveries/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
-import { hold } from "../../support/race.ts";
+import { hold, waits } from "../../support/race.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 import {
   apply,
@@ -199,6 +200,24 @@ describe("bad news", () => {
     expect(await suppressionsOf(database, tenant)).toMatchObject([{ reason: "unsubscribed" }]);
     expect(await enrollmentsOf(database, tenant)).toMatchObject([{ status: "stopped", exit_reason: "unsubscribed" }]);
     expect(message.status).toBe("sent");
+  });
+
+  it("that closes an address ends the walk whose next message was planned while it waited", async () => {
+    const phone = "+12125550123";
+    const { tenant, message } = await oneMessage(textPlan, { phone, smsConsent: true });
+    const enrollmentId = message.contact_campaign_id ?? "";
+    await advance(database, 24 * 3_600);
+    const timeout = { type: "timeout", nodeId: "ping", on: "no_reply" } as const;
+    const planning = hold(tenant, (ctx) => applyEvents(ctx, [{ enrollmentId, event: timeout }]));
+    await planning.reached;
+    await archive(tenant, "twilio", [textStatus(tenant, message.id, "undelivered", { ErrorCode: "30006" })]);
+    const applying = apply(tenant);
+    await waits(database, applying);
+    planning.release();
+    await planning.done;
+    expect(await applying).toMatchObject({ completed: 1 });
+    expect((await messagesOf(database, tenant)).map(({ status }) => status)).toEqual(["failed", "suppressed"]);
+    expect(await enrollmentsOf(database, tenant)).toMatchObject([{ status: "stopped", exit_reason: "send_failed" }]);
   });
 
   it("of a text that failed for its recipient closes the number", async () => {

@@ -9,7 +9,17 @@ import { promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
 import { type Kysely, sql } from "kysely";
 import type { DB } from "../db/types.gen.ts";
-import { type Context, DomainError, idOf, newId, reach, storableText, transact, within } from "../kernel/index.ts";
+import {
+  type Context,
+  DomainError,
+  idOf,
+  isAway,
+  newId,
+  reach,
+  storableText,
+  transact,
+  within,
+} from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
 import { Archive, countRefusal, isRowsFault, type Kept, sha256Of } from "./archive.ts";
@@ -161,6 +171,20 @@ export class WebhookIntake {
     }
   }
 
+  /** Again while the database is away, which may have died under the claim, or while somebody else's lock is in the way. */
+  async #applyStubbornly(ctx: Context, id: string): Promise<boolean> {
+    // What begins in the first half ends in the second: nothing is left in this worker's hands when the bell rings.
+    const giveUp = AbortSignal.timeout(applyMs / 2);
+    for (;;) {
+      const isApplied = await this.#deps.apply(ctx, id).catch((error: unknown) => {
+        if (!isAway(error)) throw error;
+        return false;
+      });
+      if (isApplied || giveUp.aborted) return isApplied;
+      await sleep(tryAgainMs);
+    }
+  }
+
   #isFromPerson({ provider, request }: WebhookCall): boolean {
     return this.#deps.webhooks[provider]?.isFromPerson?.(request) === true;
   }
@@ -181,10 +205,11 @@ export class WebhookIntake {
    * goes wrong with that or with the bell, the row is committed, and the sweep rings for it.
    */
   async #announce({ tenantId, kept }: Archived, isText: boolean): Promise<void> {
-    const { contextFor, apply } = this.#deps;
-    const ctx = contextFor(tenantId);
+    const ctx = this.#deps.contextFor(tenantId);
     if (isText) {
-      const isApplied = await within(applyMs, apply(ctx, kept.id), errors.unavailable).catch(() => false);
+      const isApplied = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
+        () => false,
+      );
       if (isApplied) return;
     }
     if (kept.fresh || isText) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});

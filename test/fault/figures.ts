@@ -67,15 +67,15 @@ const stops = `
     join archive.referee_gateway g on g.channel_config_id = b.channel_config_id and g.sha256 = b.sha256 and g.target = b.target
     where i.classification = 'opt_out'
     group by d.tenant_id, i.channel, i.from_address
+  ), claims as materialized (
+    select o.tenant_id, o.channel, o.to_address as address, max(m.at) as at
+    from archive.referee_moves m join outbound_messages o on o.tenant_id = m.tenant and o.id = m.row_id
+    where m.kind = 'messages' and m.to_status = 'sending' group by 1, 2, 3
+  ), endings as materialized (
+    select distinct tenant_id, channel, to_address as address from outbound_messages where status = 'suppressed'
   ), measured as (
-    select s.*, greatest(0, extract(epoch from (
-        select max(m.at) from archive.referee_moves m
-        join outbound_messages o on o.tenant_id = m.tenant and o.id = m.row_id
-        where m.kind = 'messages' and m.to_status = 'sending' and o.tenant_id = s.tenant_id and o.channel = s.channel and o.to_address = s.address
-      ) - s.at)) as seconds,
-      exists (select from outbound_messages o where o.tenant_id = s.tenant_id and o.channel = s.channel and o.to_address = s.address
-        and o.status = 'suppressed') as ended_some
-    from answered s
+    select s.*, greatest(0, extract(epoch from c.at - s.at)) as seconds, e.address is not null as ended_some
+    from answered s left join claims c using (tenant_id, channel, address) left join endings e using (tenant_id, channel, address)
   )`;
 
 const rounded = (row: Spread | undefined): Spread => {

@@ -4,7 +4,7 @@ import { brotliDecompressSync } from "node:zlib";
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../core/db/connect.ts";
-import { applyDeliveries, drainSpill, type WebhookCall, WebhookIntake } from "../../core/deliveries/index.ts";
+import { applyDeliveries, applyNow, drainSpill, type WebhookCall, WebhookIntake } from "../../core/deliveries/index.ts";
 import { spill } from "../../core/deliveries/spill.ts";
 import { claim, transact, work } from "../../core/kernel/index.ts";
 import { checkInvariants } from "../../core/operator/index.ts";
@@ -243,6 +243,29 @@ describe("a signed request", () => {
     await spill(blobs, call({ Body: "STOP" }), { receivedAt: new Date(), isVerified: false });
     await drainSpill(blobs, webhookIntake(hostOver(database.db)), () => true);
     expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+  });
+
+  it("with a STOP whose claim outlives the database holds when it is answered", async () => {
+    const { tenant, call } = await textEndpoint();
+    const { db, webhooks, contextFor } = hostOver(database.db);
+    let tries = 0;
+    const intake = new WebhookIntake({
+      db,
+      keys,
+      blobs,
+      webhooks,
+      wallClock: () => new Date(),
+      contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
+      apply: async (ctx, id) => {
+        if (++tries > 1) return applyNow(ctx, { webhooks, blobs }, id);
+        await transact(ctx, ({ db }) => claim(db, tenant.tenantId, work.deliveries, { ids: [id], limit: 1 }));
+        throw Object.assign(new Error("terminating connection due to administrator command"), { code: "57P01" });
+      },
+    });
+    queue.drain();
+    await intake.receive(call({ Body: "STOP" }));
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+    expect(queue.drain()).toEqual([]);
   });
 
   it("with a STOP that somebody else's lock keeps waiting is due when its bell rings", async () => {

@@ -102,12 +102,12 @@ export function writeScript(seed: string): Script {
     }
     // Somebody says no, or shuts something, in the middle of a run that is about to write to them.
     if (rng.chance(0.5)) {
-      const meets = { handler: rng.weighted({ send: 6, deliveries: 1, actions: 1 }), turn: rng.int(2, 12) };
+      const meets = { handler: rng.weighted({ send: 6, deliveries: 1, actions: 1 }), turn: rng.int(2, 13) };
       const no = rng.weighted<"suppress" | "do_not_call" | "pause" | "suspend">({
         suppress: 3,
         do_not_call: 5,
         pause: 2,
-        suspend: 1,
+        suspend: 2,
       });
       const person = rng.pick(chosen);
       const from = Math.max(0, at - minute) + (rng.chance(0.6) ? 0 : rng.int(0, 30 * hour));

@@ -241,7 +241,11 @@ export class World {
   /** An operator's command comes in the middle of a run, which goes on when the command has ended or waits for a lock of it. */
   ambush(victim: Invocation): boolean {
     const found = this.#ambushes.findIndex(
-      ({ meets }) => meets && meets.handler === victim.name && meets.turn === victim.turns,
+      ({ meets, tenant, operation }) =>
+        meets?.handler === victim.name &&
+        meets.turn === victim.turns &&
+        // Do-not-call is the organization's; everything else is about those whose work is being done.
+        (operation.kind === "do_not_call" || this.parts.base.tenants[tenant]?.tenantId === victim.begun.tenantId),
     );
     const event = this.#ambushes[found];
     if (!event || this.active.length > 1 || this.parts.processes.every(({ process }) => process.current)) return false;

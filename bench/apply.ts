@@ -4,6 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type pg from "pg";
+import { sha256Of } from "../core/deliveries/archive.ts";
 import { Archive, applyDeliveries } from "../core/deliveries/index.ts";
 import type { Context } from "../core/kernel/context.ts";
 import { newId } from "../core/kernel/id.ts";
@@ -107,6 +108,7 @@ async function store(
   body: Uint8Array,
 ): Promise<string> {
   const id = newId("delivery", workingHour);
+  const target = `/webhooks/sendgrid/${channelConfigId}`;
   const bodyKey = `t/${tenantId}/deliveries/${id}`;
   await blobs.put(bodyKey, body, "application/json");
   await archive.add({
@@ -114,12 +116,12 @@ async function store(
     id,
     channelConfigId,
     provider: "sendgrid",
-    target: `/webhooks/sendgrid/${channelConfigId}`,
+    target,
     headers: { "content-type": "application/json" },
     body: null,
     bodyKey,
     bodyBytes: body.byteLength,
-    bodySha256: Buffer.from(id),
+    bodySha256: sha256Of(target, body),
     signature: null,
     correlationId: newId("correlation", workingHour),
   });

@@ -2,13 +2,16 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { runImports } from "../../core/intake/index.ts";
 import { writeAccess } from "../../local/access.ts";
 import { type LocalHost, startHost } from "../../local/host.ts";
 import { type Provisioned, provision } from "../../local/provision.ts";
 import { countRows, testDatabase } from "../support/database.ts";
 import { parsed, run, start } from "./run.ts";
+
+// Processes of its own, and an API that may ask them to come again in five seconds.
+vi.setConfig({ testTimeout: 120_000 });
 
 const database = await testDatabase();
 const home = mkdtempSync(path.join(os.tmpdir(), "outrider-cli-"));
@@ -45,10 +48,14 @@ test("Ctrl-C while an import runs leaves it running, and it can be watched to it
   const file = path.join(home, "people.csv");
   writeFileSync(file, "email\nkim@x.example\nlee@x.example\n");
   const child = start(["import", file, "--wait", "--json"], environment);
-  while ((await countRows(database, "imports")) === 0);
+  let isOver = false;
+  void child.ended.then(() => {
+    isOver = true;
+  });
+  while (!isOver && (await countRows(database, "imports")) === 0);
   child.kill("SIGINT");
   const { code, stderr } = await child.ended;
-  expect(code).toBe(130);
+  expect(code, stderr).toBe(130);
   const { error } = JSON.parse(stderr) as { error: { code: string; hint: string } };
   expect(error.code).toBe("import.unwatched");
   const id = /imp_\w+/.exec(error.hint)?.[0] ?? "";

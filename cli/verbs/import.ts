@@ -95,7 +95,7 @@ export function imports(program: Command): void {
     .option("--force", "replace that file")
     .action(async (id: string, options: Pick<ImportOptions, "rejected" | "force">, command: Command) => {
       const { out, client } = verbOf(command);
-      await finish(out, await client(), [id], options);
+      await finish(out, await client(), [id], options, interruptible());
     });
   group
     .command("rejected <import>")
@@ -122,18 +122,33 @@ async function importFile({ out, client: connect }: Verb, file: string, options:
   if (options.rejected !== undefined) await refuseToOverwrite(options.rejected, options.force === true);
   const size = file === "-" ? 0 : await sizeOf(file);
   const client = await connect();
-  const made = await upload(out, client, file, size, options);
-  if (options.wait === true || options.rejected !== undefined) {
-    await finish(
-      out,
-      client,
-      made.map((row) => String(row["id"])),
-      options,
-    );
-    return;
+  const interrupt = interruptible();
+  let made: readonly Row[];
+  try {
+    made = await upload(out, client, file, size, options, interrupt.signal);
+    if (options.wait === true || options.rejected !== undefined) {
+      const ids = made.map((row) => String(row["id"]));
+      return await finish(out, client, ids, options, interrupt);
+    }
+  } finally {
+    interrupt.end();
   }
   for (const row of made) await out.value(row, () => out.record(row, details));
   for (const row of made) out.note(`The import goes on by itself; npx outrider imports watch ${row["id"]} follows it.`);
+}
+
+interface Interrupt {
+  readonly signal: AbortSignal;
+  /** From now on Ctrl-C ends the process. */
+  end(): void;
+}
+
+/** Listens for Ctrl-C without a break: one that comes while nobody listens for a moment would be lost or end the process without a word. */
+function interruptible(): Interrupt {
+  const stopped = new AbortController();
+  const onInterrupt = () => stopped.abort();
+  process.once("SIGINT", onInterrupt);
+  return { signal: stopped.signal, end: () => process.off("SIGINT", onInterrupt) };
 }
 
 /**
@@ -146,15 +161,12 @@ async function upload(
   file: string,
   size: number,
   options: ImportOptions,
+  interrupted: AbortSignal,
 ): Promise<readonly Row[]> {
   const bar = out.progress("Sending");
   const input = file === "-" ? process.stdin : createReadStream(file);
-  let stopped = false;
-  const onInterrupt = () => {
-    stopped = true;
-    input.destroy(new Error("interrupted"));
-  };
-  process.once("SIGINT", onInterrupt);
+  const stop = () => input.destroy(new Error("interrupted"));
+  interrupted.addEventListener("abort", stop);
   const made: Row[] = [];
   async function* measured(): AsyncGenerator<Uint8Array> {
     let sent = 0;
@@ -171,18 +183,18 @@ async function upload(
       made.push(await client.upload("/v1/imports", queryOf(file, part, options), type, part.bytes));
     }
   } catch (error) {
-    if (!stopped) throw error;
+    if (!interrupted.aborted) throw error;
     const ids = made.map((row) => row["id"]).join(", ");
     const before = made.length === 0 ? "nothing was imported" : `what had arrived is imported: ${ids}`;
     throw new CliError(exitCodes.interrupted, "import.interrupted", `The file was not read to its end; ${before}.`, {
       hint: "run the same command again: rows that are in already are recognised",
     });
   } finally {
-    process.off("SIGINT", onInterrupt);
+    interrupted.removeEventListener("abort", stop);
     bar.stop();
     input.destroy();
   }
-  if (stopped) throw unwatched(made.map((row) => String(row["id"])));
+  if (interrupted.aborted) throw unwatched(made.map((row) => String(row["id"])));
   return made;
 }
 
@@ -224,11 +236,8 @@ function queryOf(file: string, part: Part, options: ImportOptions): Query {
 }
 
 /** Watches to the end. @throws CliError exit 1 when the import failed, exit 130 after Ctrl-C */
-async function watch(out: Output, client: Client, id: string): Promise<Row> {
+async function watch(out: Output, client: Client, id: string, interrupt: Interrupt): Promise<Row> {
   const bar = out.progress("Importing");
-  const stopped = new AbortController();
-  const onInterrupt = () => stopped.abort();
-  process.once("SIGINT", onInterrupt);
   try {
     for (;;) {
       const row = await client.get(`/v1/imports/${encodeURIComponent(id)}`);
@@ -236,13 +245,13 @@ async function watch(out: Output, client: Client, id: string): Promise<Row> {
       const note = `${number("rows.read")} rows: ${number("rows.accepted")} accepted, ${number("rows.duplicate")} duplicate, ${number("rows.rejected")} rejected`;
       bar.update(number("bytesRead"), Math.max(1, number("sizeBytes")), note);
       if (row["status"] !== "pending" && row["status"] !== "running") return row;
-      await sleep(pollMs, undefined, { signal: stopped.signal });
+      await sleep(pollMs, undefined, { signal: interrupt.signal });
     }
   } catch (error) {
-    if (!stopped.signal.aborted) throw error;
+    if (!interrupt.signal.aborted) throw error;
     throw unwatched([id]);
   } finally {
-    process.off("SIGINT", onInterrupt);
+    interrupt.end();
     bar.stop();
   }
 }
@@ -252,12 +261,13 @@ async function finish(
   client: Client,
   ids: readonly string[],
   options: Pick<ImportOptions, "rejected" | "force">,
+  first: Interrupt,
 ): Promise<void> {
   const { rejected, force } = options;
   for (const [index, id] of ids.entries()) {
     // A list in parts has a file of refused rows for each: their columns may differ.
     const file = rejected === undefined || index === 0 ? rejected : rejected.replace(/(\.\w+)?$/, `-${index + 1}$1`);
-    await finishOne(out, client, id, file, force === true);
+    await finishOne(out, client, id, file, force === true, index === 0 ? first : interruptible());
   }
 }
 
@@ -267,9 +277,10 @@ async function finishOne(
   id: string,
   file: string | undefined,
   force: boolean,
+  interrupt: Interrupt,
 ): Promise<void> {
   if (file !== undefined) await refuseToOverwrite(file, force);
-  const row = await watch(out, client, id);
+  const row = await watch(out, client, id, interrupt);
   await out.value(row, () => out.record(row, details));
   const refused = Number(at(row, "rows.rejected") ?? 0) + Number(at(row, "rows.duplicate") ?? 0);
   if (file !== undefined) await writeRejected(out, client, id, file, true);

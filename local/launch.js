@@ -11,7 +11,7 @@ if (major < 24 || (major === 24 && minor < 2)) {
   process.exit(2);
 }
 process.argv.splice(1, 2, new URL(file, import.meta.url).pathname);
-// Half of the time until it is up would be compiling.
+// A third of the time until it is up would be compiling.
 const { enableCompileCache, flushCompileCache } = await import("node:module");
 enableCompileCache?.();
 await import(new URL(file, import.meta.url).href);

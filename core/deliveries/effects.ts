@@ -73,15 +73,15 @@ export async function takeEffect(ctx: TxContext, batch: Batch): Promise<Effects>
   const entries = [...entriesOf(about, await sentTo(ctx, about)), ...conversations.optOutsOf(heard)];
   const targets = addressesOf(entries, heard, about);
   await suppression.lockAddresses(ctx, targets);
-  const reached = () => (entries.length === 0 ? [] : walkingTo(ctx, targets));
+  const walkers = () => (entries.length === 0 ? [] : walkingTo(ctx, targets));
   const messageIds = [...new Set([...about, ...answers].flatMap(({ messageId }) => messageId ?? []))];
   await lockEnrollments(ctx, messageIds, [
-    ...(await reached()).map((one) => one.enrollmentId),
+    ...(await walkers()).map((one) => one.enrollmentId),
     ...heard.flatMap((one) => one.origin.enrollmentId ?? []),
   ]);
   const stopped = await close(ctx, entries, heard, about);
   // Again: whoever held one of these enrollments may have planned a message that was stopped just now.
-  const walking = await reached();
+  const walking = await walkers();
   const before = await lockMessages(ctx, messageIds);
   const judged = judge([...matched, ...answers], before);
   const all = [...judged, ...judge(corrected, before)];

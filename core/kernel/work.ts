@@ -21,7 +21,7 @@ export interface WorkKind {
 
 export const work = {
   deliveries: { table: "webhook_deliveries", leaseSeconds: 30 },
-  // Held from the claim to the locks of its run, which is milliseconds, or a second when one of the batch is at fault.
+  // Held from the claim to the locks of its run, which is milliseconds, a few times over when one of the batch is at fault.
   actions: { table: "scheduled_actions", leaseSeconds: 15, staysPending: true },
   imports: { table: "imports", leaseSeconds: 30 },
 } as const satisfies Record<string, WorkKind>;

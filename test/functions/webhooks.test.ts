@@ -4,9 +4,16 @@ import { brotliDecompressSync } from "node:zlib";
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../core/db/connect.ts";
-import { applyDeliveries, applyNow, drainSpill, type WebhookCall, WebhookIntake } from "../../core/deliveries/index.ts";
+import {
+  applyDeliveries,
+  applyNow,
+  drainSpill,
+  type IntakeDeps,
+  type WebhookCall,
+  WebhookIntake,
+} from "../../core/deliveries/index.ts";
 import { spill } from "../../core/deliveries/spill.ts";
-import { claim, transact, work } from "../../core/kernel/index.ts";
+import { type Context, claim, transact, work } from "../../core/kernel/index.ts";
 import { checkInvariants } from "../../core/operator/index.ts";
 import { memoryBlobs, memoryKeys, memoryQueue } from "../../core/providers/memory/index.ts";
 import { sendgrid } from "../../core/providers/sendgrid/index.ts";
@@ -206,18 +213,9 @@ describe("a signed request", () => {
 
   it("with a STOP that a worker took and died with holds when it comes again and is answered", async () => {
     const { tenant, call, text } = await textEndpoint();
-    const { db, contextFor } = hostOver(database.db);
-    const dying = new WebhookIntake({
-      db,
-      keys,
-      blobs,
-      webhooks: { twilio },
-      wallClock: () => new Date(),
-      contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
-      apply: async (ctx, id) => {
-        await transact(ctx, ({ db }) => claim(db, tenant.tenantId, work.deliveries, { ids: [id], limit: 1 }));
-        throw new Error("killed");
-      },
+    const dying = intakeThat(async (ctx, id) => {
+      await take(ctx, id);
+      throw new Error("killed");
     });
     queue.drain();
     await dying.receive(call({ Body: "STOP" }));
@@ -247,20 +245,12 @@ describe("a signed request", () => {
 
   it("with a STOP whose claim outlives the database holds when it is answered", async () => {
     const { tenant, call } = await textEndpoint();
-    const { db, webhooks, contextFor } = hostOver(database.db);
+    const { webhooks } = hostOver(database.db);
     let tries = 0;
-    const intake = new WebhookIntake({
-      db,
-      keys,
-      blobs,
-      webhooks,
-      wallClock: () => new Date(),
-      contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
-      apply: async (ctx, id) => {
-        if (++tries > 1) return applyNow(ctx, { webhooks, blobs }, id);
-        await transact(ctx, ({ db }) => claim(db, tenant.tenantId, work.deliveries, { ids: [id], limit: 1 }));
-        throw Object.assign(new Error("terminating connection due to administrator command"), { code: "57P01" });
-      },
+    const intake = intakeThat(async (ctx, id) => {
+      if (++tries > 1) return applyNow(ctx, { webhooks, blobs }, id);
+      await take(ctx, id);
+      throw Object.assign(new Error("terminating connection due to administrator command"), { code: "57P01" });
     });
     queue.drain();
     await intake.receive(call({ Body: "STOP" }));
@@ -297,6 +287,17 @@ const suppressed = (tenant: TestTenant) =>
     .select(["address", "reason"])
     .where("tenant_id", "=", tenant.tenantId)
     .execute();
+
+/** Claimed by a worker that goes no further. */
+const take = (ctx: Context, id: string) =>
+  transact(ctx, ({ db, tenantId }) => claim(db, tenantId, work.deliveries, { ids: [id], limit: 1 }));
+
+/** The front door of a process that applies texts in a way of its own. */
+function intakeThat(apply: IntakeDeps["apply"]): WebhookIntake {
+  const { db, webhooks, contextFor } = hostOver(database.db);
+  const named = (tenantId: string) => contextFor(tenantId, "webhooks");
+  return new WebhookIntake({ db, keys, blobs, webhooks, wallClock: () => new Date(), contextFor: named, apply });
+}
 
 /** An endpoint for texts, and a way to call it as Twilio does. */
 async function textEndpoint() {

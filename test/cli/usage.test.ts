@@ -12,6 +12,7 @@ import { partsOf } from "../../cli/upload.ts";
 import { freePort } from "../../local/postgres.ts";
 import { launcher, parsed, run } from "./run.ts";
 
+vi.setConfig({ testTimeout: 120_000 });
 const home = mkdtempSync(path.join(os.tmpdir(), "outrider-cli-"));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 const nowhere = { OUTRIDER_HOME: path.join(home, "none") };
@@ -152,7 +153,7 @@ test("docs/cli.md says what the program says", () => {
 test("what comes from strangers cannot steer the terminal", () => {
   expect(cell("\u001b[2Jgone\u202egnp.exe\r\nx", true)).toBe("\\u001b[2Jgone\\u202egnp.exe\\u000d x");
   expect(cell("2026-01-31T09:00:00.000Z", false)).toBe("2026-01-31T09:00:00.000Z");
-  expect(cell("2026-01-31T09:00:00.000Z", true)).toMatch(/^2026-01-31 \d\d:00:00 \S+$/);
+  expect(cell("2026-01-31T09:00:00.000Z", true)).toMatch(/^2026-01-3[01] \d\d:\d\d:00 \S+$/);
 });
 
 test("counts within a cell are read as words, anything deeper as JSON", () => {

@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { runFault } from "./rig.ts";
 
 test("a system that is killed again and again loses nothing and sends nothing twice", {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async () => {
   const report = await runFault(
     {

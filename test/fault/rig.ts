@@ -65,7 +65,10 @@ export interface FaultReport extends Figures {
 }
 
 export interface RigOptions extends FaultOptions {
-  /** Longest time in which processes die. A run with a limit need not plan all messages nor die at every point. */
+  /**
+   * How long processes die. A run with a limit need not plan all messages, die at every point nor recover in time; it goes on for up to a
+   * minute more until something was accepted, killed and restarted.
+   */
   readonly limitMs?: number;
 }
 
@@ -87,6 +90,8 @@ const totalsEveryMs = 5_000;
 const tidyEveryMs = 15_000;
 /** When enough is planned, processes die for so long at most: the walks' own timers would keep a run going for half an hour. */
 const tailMs = 120_000;
+/** A short run on a slow machine may have sent nothing yet when its time is over. */
+const graceMs = 60_000;
 const recoveryLimitSeconds = 60;
 const stopLimitSeconds = 1;
 /** Of fewer measurements the 99th percentile is the longest of them, and says nothing. */
@@ -231,6 +236,8 @@ async function run(options: RigOptions, events: FaultEvents, directory: string, 
     return untilSent(database, () => Date.now() > tailUntil);
   });
   await Promise.race([driving, sleep(Math.min(2 ** 31 - 1, until - Date.now()), undefined, { ref: false })]);
+  const isEnough = () => workers.deaths.length > 0 && database.restarts.length > 0 && linesOf(acceptLog).length > 0;
+  while (options.limitMs !== undefined && Date.now() < until + graceMs && !isEnough()) await sleep(250);
   finish();
   isDying = false;
   await Promise.all([done, ...chores]);
@@ -345,7 +352,7 @@ function own(
     verdict(
       "recovery",
       `rows of the dead are taken up within ${recoveryLimitSeconds} s (p99)`,
-      above(recovery["all"], recoveryLimitSeconds),
+      isWhole ? above(recovery["all"], recoveryLimitSeconds) : [],
     ),
     verdict("stop", `nothing is claimed ${stopLimitSeconds} s after a STOP (p99)`, above(stop.all, stopLimitSeconds)),
   ];

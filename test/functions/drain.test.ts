@@ -125,7 +125,7 @@ test("a database that takes the request and does not answer is an outage; its la
     expect(await spilled()).toHaveLength(1);
   });
   expect(await drain()).toEqual({ archived: 1, refused: 0, failed: 0, waiting: 0 });
-  expect(await archived()).toMatchObject([{ duplicates: 1 }]);
+  await expect.poll(archived, { timeout: 10_000 }).toMatchObject([{ duplicates: 1 }]);
 });
 
 test("the signature is judged as of the moment it came, however long the outage was", async () => {

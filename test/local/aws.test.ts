@@ -68,7 +68,7 @@ describe("the event source mapping", () => {
       event = given;
     });
     await put(aws, "hello");
-    await vi.waitFor(() => expect(event?.Records[0]?.body).toBe("hello"));
+    await vi.waitFor(() => expect(event?.Records[0]?.body).toBe("hello"), 10_000);
     expect(event?.Records[0]).toMatchObject({
       eventSource: "aws:sqs",
       eventSourceARN: aws.queues.actions.arn,
@@ -81,7 +81,7 @@ describe("the event source mapping", () => {
     const running = mapping(aws, async () => {});
     const began = performance.now();
     await running.stop(5_000);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(performance.now() - began).toBeLessThan(4_000);
   });
 });
 

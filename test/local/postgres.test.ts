@@ -7,7 +7,7 @@ import { createServer } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Postgres, startPostgres } from "../../local/postgres.ts";
 import { dataDirectory, removeHome } from "../../local/postgres-files.ts";
 import { findPostmaster, isAlive } from "../../local/postgres-owner.ts";
@@ -65,9 +65,10 @@ describe("a data directory", () => {
     await query(first.url, "create table kept as select 1 as id");
     await first.kill9();
     process.kill(first.pid, "SIGKILL");
-    await expect.poll(() => isAlive(first.pid)).toBe(false);
+    await expect.poll(() => isAlive(first.pid), { timeout: 10_000 }).toBe(false);
 
-    const second = await startPostgres({ dir, mode: "durable" });
+    // The server's children notice a moment after it that it is gone; a new one is refused until then.
+    const second = await vi.waitFor(() => startPostgres({ dir, mode: "durable" }), { timeout: 20_000, interval: 100 });
     expect(await query(second.url(), "select id from kept")).toEqual([{ id: 1 }]);
     await second.stop();
   });

@@ -21,7 +21,7 @@ test("a schedule runs at once, then again, and never overlaps itself", async () 
     ],
     () => {},
   );
-  await vi.waitFor(() => expect(runs).toBeGreaterThan(3));
+  await vi.waitFor(() => expect(runs).toBeGreaterThan(3), 10_000);
   await scheduler.stop(1_000);
   const after = runs;
   expect(running).toBe(0);
@@ -38,7 +38,7 @@ test("a failed run is reported and the next one comes as usual", async () => {
     return Promise.reject(new Error(`run ${runs}`));
   };
   const scheduler = startScheduler([{ name: "sweep", everySeconds: 0.001, run }], (error) => errors.push(error));
-  await vi.waitFor(() => expect(errors.length).toBeGreaterThan(1));
+  await vi.waitFor(() => expect(errors.length).toBeGreaterThan(1), 10_000);
   await scheduler.stop(1_000);
 });
 
@@ -46,5 +46,5 @@ test("stopping waits for what runs, but not for ever", async () => {
   const scheduler = startScheduler([{ name: "stuck", everySeconds: 1, run: () => new Promise(() => {}) }], () => {});
   const began = performance.now();
   await scheduler.stop(30);
-  expect(performance.now() - began).toBeLessThan(1_000);
+  expect(performance.now() - began).toBeLessThan(5_000);
 });

@@ -1,6 +1,6 @@
 /** What is simulated is what is sent: the same world, once computed and once run through the real statements on a real database. */
 import { sql } from "kysely";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { compareWithLive, driftOf } from "../../../core/campaigns/compare.ts";
 import { activate, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
@@ -16,6 +16,7 @@ import { runs } from "../../support/runs.ts";
 import { arrange, clock, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
+vi.setConfig({ testTimeout: 120_000 });
 /** Monday, 07:30 in New York, 04:30 in Los Angeles. */
 const dawn = new Date("2026-03-02T12:30:00Z");
 

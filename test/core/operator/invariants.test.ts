@@ -200,7 +200,7 @@ describe("the checkers", () => {
     const tenant = await lived();
     const holder = await database.owner.startTransaction().execute();
     await sql`lock table communication_suppressions in access exclusive mode`.execute(holder);
-    const { results, skipped } = await examineTenant(tenant, 100);
+    const { results, skipped } = await examineTenant(tenant, 1_000);
     await holder.rollback().execute();
     expect(skipped).toEqual(["I-02", "I-13", "I-24"]);
     expect(results.map(({ id }) => id)).toEqual(checkers.map(({ id }) => id).filter((id) => !skipped.includes(id)));
@@ -228,8 +228,8 @@ describe("the checkers", () => {
   it("I-28 bites when this process and PostgreSQL disagree about the time", async () => {
     const clocks = async (wall: Date) => (await checkInstallation(database.db, wall)).find(({ id }) => id === "I-28");
     expect(await clocks(new Date())).toMatchObject({ violations: 0 });
-    expect(await clocks(new Date(Date.now() - 31_000))).toMatchObject({ violations: 1 });
-    expect(await clocks(new Date(Date.now() + 31_000))).toMatchObject({ violations: 1 });
+    expect(await clocks(new Date(Date.now() - 60_000))).toMatchObject({ violations: 1 });
+    expect(await clocks(new Date(Date.now() + 60_000))).toMatchObject({ violations: 1 });
   });
 
   it("I-08 bites when rows are seen past row-level security", async () => {

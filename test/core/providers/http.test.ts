@@ -138,13 +138,13 @@ describe("a call that may have reached the server without an answer is unknown",
   it("when the server hangs until the deadline", async () => {
     const { url } = await rawServer(() => undefined);
     const before = performance.now();
-    expect(await post(url, 150)).toEqual({ kind: "unknown", reason: "timeout waiting for the answer" });
-    expect(performance.now() - before).toBeLessThan(2_000);
+    expect(await post(url, 1_000)).toEqual({ kind: "unknown", reason: "timeout waiting for the answer" });
+    expect(performance.now() - before).toBeLessThan(10_000);
   });
 
   it("when the server accepts the connection and never reads", async () => {
     const server = net.createServer((socket) => socket.pause());
-    expect(await post(`http://${await listen(server)}/`, 150)).toMatchObject({ kind: "unknown" });
+    expect(await post(`http://${await listen(server)}/`, 1_000)).toMatchObject({ kind: "unknown" });
   });
 
   it("when a kept connection turns out to be dead", async () => {
@@ -205,7 +205,7 @@ describe("a call that was answered is a response", () => {
 
   it("when the body hangs until the deadline", async () => {
     const { url } = await rawServer((socket) => socket.write("HTTP/1.1 202 Accepted\r\nContent-Length: 9\r\n\r\nhalf"));
-    expect(await post(url, 200)).toMatchObject({ kind: "response", status: 202, complete: false });
+    expect(await post(url, 1_000)).toMatchObject({ kind: "response", status: 202, complete: false });
   });
 
   it("when the body is endless: the first MiB is kept", async () => {

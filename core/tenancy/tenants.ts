@@ -2,6 +2,7 @@
  * The tenant itself: its settings, its actors, and whether it may send.
  * Invariant: stored settings always parse; a suspended tenant sends nothing, but its opt-outs and webhooks still work.
  */
+import { sql } from "kysely";
 import * as z from "zod";
 import {
   channels,
@@ -74,6 +75,8 @@ export const TenantSettings = z.strictObject({
   holdUnknownZone: z.boolean().optional(),
   /** SMS only with a recorded consent. Default true. */
   requireSmsConsent: z.boolean().optional(),
+  /** STOP by text puts the number on the organization's do-not-call list: none of its tenants texts or calls it. Default false. */
+  stopMeansDoNotCall: z.boolean().optional(),
 });
 export type TenantSettings = z.output<typeof TenantSettings>;
 
@@ -87,6 +90,17 @@ export interface Tenant {
   readonly settings: TenantSettings;
 }
 
+/** A setting that this version does not know, or reads differently, must neither stop sending nor take the others with it. */
+const readSettings = (stored: unknown): TenantSettings =>
+  Object.fromEntries(
+    Object.entries(stored ?? {}).filter(([name, value]) => {
+      const field: z.ZodType | undefined = Object.hasOwn(TenantSettings.shape, name)
+        ? TenantSettings.shape[name as keyof TenantSettings]
+        : undefined;
+      return field?.safeParse(value).success ?? false;
+    }),
+  );
+
 async function current(ctx: TxContext): Promise<Tenant> {
   const row = await ctx.db.selectFrom("tenants").selectAll().where("id", "=", ctx.tenantId).executeTakeFirstOrThrow();
   return {
@@ -96,8 +110,7 @@ async function current(ctx: TxContext): Promise<Tenant> {
     slug: row.slug,
     status: row.status === "active" ? "active" : "suspended",
     suspendedAt: row.suspended_at,
-    // A setting that this version no longer knows, or reads differently, must not stop sending altogether.
-    settings: TenantSettings.strip().catch({}).parse(row.settings),
+    settings: readSettings(row.settings),
   };
 }
 
@@ -114,7 +127,7 @@ const heldFor: Readonly<Partial<Record<keyof TenantSettings, readonly GateReason
   frequencyCaps: ["frequency_cap"],
 };
 
-/** Changes the settings named and keeps the rest; `null` takes one away. */
+/** Changes the settings named and keeps the rest, those that it cannot read too; `null` takes one away. */
 export const updateTenantSettings = command(
   z.record(z.string(), z.unknown()).transform((patch, context) => {
     const given = Object.fromEntries(Object.entries(patch).filter(([, value]) => value !== null));
@@ -123,16 +136,10 @@ export const updateTenantSettings = command(
     return { set: parsed.data ?? {}, drop: Object.keys(patch).filter((key) => patch[key] === null) };
   }),
   async (ctx, { set, drop }): Promise<Tenant> => {
-    // Locked first: two changes at once must both survive.
-    await ctx.db.selectFrom("tenants").select("id").where("id", "=", ctx.tenantId).forNoKeyUpdate().execute();
-    const { settings } = await current(ctx);
-    const next = { ...settings, ...set };
-    const kept = Object.fromEntries(Object.entries(next).filter(([key]) => !drop.includes(key)));
-    await ctx.db
-      .updateTable("tenants")
-      .set({ settings: JSON.stringify(kept) })
-      .where("id", "=", ctx.tenantId)
-      .execute();
+    await sql`
+      update tenants set settings = (settings || ${JSON.stringify(set)}::jsonb) - ${drop}::text[] where id = ${ctx.tenantId}`.execute(
+      ctx.db,
+    );
     const changed = [...Object.keys(set), ...drop] as (keyof TenantSettings)[];
     const reasons = new Set(changed.flatMap((key) => heldFor[key] ?? []));
     if (reasons.size > 0) await wakeHeld(ctx, [...reasons]);

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import { beforeEach, describe, expect, it } from "vitest";
 import { getConversation, listConversations, listInbound } from "../../../core/conversations/index.ts";
 import * as suppression from "../../../core/suppression/index.ts";
+import { updateTenantSettings } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
 import { advance, setClock } from "../../support/tenant.ts";
@@ -195,9 +196,7 @@ describe("a text", () => {
 
   it("saying STOP puts the number on the organization's list where the tenant wants that", async () => {
     const { tenant } = await texted();
-    await sql`update tenants set settings = settings || '{"stopMeansDoNotCall": true}' where id = ${tenant.tenantId}`.execute(
-      database.owner,
-    );
+    await updateTenantSettings(tenant, { stopMeansDoNotCall: true });
     await archive(tenant, "twilio", [textFrom(phone, "STOP")]);
     await apply(tenant);
     const { rows } = await sql<{

@@ -396,6 +396,20 @@ describe("limits, configuration, settings", () => {
     });
   });
 
+  test("changing one setting keeps those that this release cannot read, and reads the others", async () => {
+    const a = await newTenant(database);
+    const stored = { timeZone: "Mars/Base", stopMeansDoNotCall: true, madeLater: [1], postalAddress: "1 Main St, Springfield" };
+    await sql`update tenants set settings = ${JSON.stringify(stored)}::jsonb where id = ${a.tenantId}`.execute(
+      database.owner,
+    );
+    const readable = { stopMeansDoNotCall: true, postalAddress: "1 Main St, Springfield" };
+    expect((await tenancy.getTenant(a, {})).settings).toEqual(readable);
+    const changed = await tenancy.updateTenantSettings(a, { companyName: "Acme" });
+    expect(changed.settings).toEqual({ ...readable, companyName: "Acme" });
+    const { rows } = await sql`select settings from tenants where id = ${a.tenantId}`.execute(database.owner);
+    expect(rows).toEqual([{ settings: { ...stored, companyName: "Acme" } }]);
+  });
+
   test("suspending one tenant leaves the others active, and its keys say so", async () => {
     const [a, b] = [await newTenant(database), await newTenant(database)];
     const { apiKey } = await tenancy.createApiKey(a, { name: "ci", scopes: ["*"] });

@@ -6,8 +6,8 @@
  * campaign cannot be paused between the decision and the rows it leads to (shared lock here, exclusive lock in `pause`).
  */
 import { sql } from "kysely";
-import type { TxContext } from "../kernel/index.ts";
-import { campaignGates, enqueue, type NewMessage } from "../messages/index.ts";
+import { campaignGates, type TxContext } from "../kernel/index.ts";
+import { enqueue, type NewMessage } from "../messages/index.ts";
 import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
 import { addDuration } from "./duration.ts";

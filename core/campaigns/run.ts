@@ -12,6 +12,7 @@ import {
   crashedRepeatedly,
   isLockTimeout,
   limitLockWaits,
+  lockEnrollments,
   maxClaims,
   newId,
   reach,
@@ -20,7 +21,7 @@ import {
   transact,
   work,
 } from "../kernel/index.ts";
-import { campaignGates, cancelUnsent } from "../messages/index.ts";
+import { cancelUnsent } from "../messages/index.ts";
 import { applyEvents, type EnrollmentEvent } from "./apply.ts";
 import type { TimeoutName } from "./state.ts";
 
@@ -122,14 +123,8 @@ async function runBatch(ctx: TxContext, claimed: readonly Claimed[]): Promise<nu
  */
 async function complete(ctx: TxContext, claimed: readonly Claimed[]): Promise<Due[]> {
   const ids = claimed.map((one) => one.id);
-  await sql`
-    with walkers as materialized (
-      select e.campaign_id from contact_campaigns e
-      where e.tenant_id = ${ctx.tenantId}
-        and e.id in (select a.contact_campaign_id from scheduled_actions a where a.tenant_id = ${ctx.tenantId} and a.id = any(${ids}))
-      order by e.id for update
-    ), ${campaignGates(ctx, "walkers")}
-    select count(*) from gates`.execute(ctx.db);
+  const walkers = sql`select a.contact_campaign_id from scheduled_actions a where a.tenant_id = ${ctx.tenantId} and a.id = any(${ids})`;
+  await lockEnrollments(ctx, sql`in (${walkers})`);
   const { rows } = await sql<Due>`
     with done as (
       update scheduled_actions a set status = 'completed', completed_at = ${ctx.now}, lease_until = null

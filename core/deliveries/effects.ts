@@ -1,13 +1,13 @@
 /**
  * The one path by which facts and answers take effect, whoever brought them: webhooks, replays, our own tracking links.
  *
- * Invariants: locks are taken in one order (fact keys, addresses, enrollments, messages, leads, campaigns), each kind sorted, so that batches
+ * Invariants: locks are taken in one order (fact keys, addresses, enrollments, campaigns' gates, messages, leads), each kind sorted, so that batches
  * about the same people queue up instead of deadlocking; and everything that follows from a fact commits with the fact.
  */
 import { sql } from "kysely";
 import { applyEvents, type EnrollmentEvent } from "../campaigns/index.ts";
 import * as conversations from "../conversations/index.ts";
-import type { TxContext } from "../kernel/index.ts";
+import { lockEnrollments, type TxContext } from "../kernel/index.ts";
 import * as suppression from "../suppression/index.ts";
 import { addressEventsOf, engineEventsOf, entriesOf, markAddresses, rejoinsOf, walkingTo } from "./consequences.ts";
 import { correctable } from "./correct.ts";
@@ -75,7 +75,7 @@ export async function takeEffect(ctx: TxContext, batch: Batch): Promise<Effects>
   await suppression.lockAddresses(ctx, targets);
   const walkers = () => (entries.length === 0 ? [] : walkingTo(ctx, targets));
   const messageIds = [...new Set([...about, ...answers].flatMap(({ messageId }) => messageId ?? []))];
-  await lockEnrollments(ctx, messageIds, [
+  await lockWalks(ctx, messageIds, [
     ...(await walkers()).map((one) => one.enrollmentId),
     ...heard.flatMap((one) => one.origin.enrollmentId ?? []),
   ]);
@@ -227,15 +227,14 @@ async function addToDnc(ctx: TxContext, heard: readonly conversations.Heard[]): 
   if (rows[0]?.on) await suppression.addDnc(ctx, { phones: known, reason: "stop", source: "reply" });
 }
 
-/** In id order, before any message: the order of everybody who needs both. */
-async function lockEnrollments(ctx: TxContext, messageIds: readonly string[], also: readonly string[]): Promise<void> {
+async function lockWalks(ctx: TxContext, messageIds: readonly string[], also: readonly string[]): Promise<void> {
   if (messageIds.length === 0 && also.length === 0) return;
-  await sql`
-    select id from contact_campaigns
-    where tenant_id = ${ctx.tenantId} and id in (
+  await lockEnrollments(
+    ctx,
+    sql`in (
       select contact_campaign_id from outbound_messages where tenant_id = ${ctx.tenantId} and id = any(${messageIds as string[]})
-      union select unnest(${also as string[]}::text[]))
-    order by id for update`.execute(ctx.db);
+      union select unnest(${also as string[]}::text[]))`,
+  );
 }
 
 /** Who made each open and click, now that it is known when the message arrived. */

@@ -2,6 +2,7 @@ export * from "./address.ts";
 export * from "./away.ts";
 export * from "./backoff.ts";
 export * from "./bell.ts";
+export * from "./campaign-gate.ts";
 export * from "./command.ts";
 export * from "./context.ts";
 export * from "./error.ts";

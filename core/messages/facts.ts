@@ -4,10 +4,9 @@
  */
 import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
-import { type Channel, type SuppressionReason, type TxContext, tenantGate } from "../kernel/index.ts";
+import { type Channel, lockEnrollments, type SuppressionReason, type TxContext, tenantGate } from "../kernel/index.ts";
 import { dncChannels, dncCovers } from "../suppression/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
-import { campaignGates } from "./campaign-lock.ts";
 import type { ContentSource } from "./content.ts";
 import type { DecisionFacts, GateFacts } from "./gate.ts";
 
@@ -191,13 +190,7 @@ export async function lockDue(ctx: TxContext, ids: readonly string[] | undefined
   );
   if (wanted.length === 0) return [];
   const enrollments = [...new Set(wanted.flatMap((row) => (row.contact_campaign_id ? [row.contact_campaign_id] : [])))];
-  if (enrollments.length > 0) {
-    await sql`
-      with walkers as materialized (
-        select campaign_id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${enrollments}) order by id for update
-      ), ${campaignGates(ctx, "walkers")}
-      select count(*) from gates`.execute(ctx.db);
-  }
+  if (enrollments.length > 0) await lockEnrollments(ctx, sql`= any(${enrollments})`);
   const { rows } = await sql<Row>`
     with locked as materialized (
       select ${columns}, m.tenant_id, m.lead_id, m.contact_id from outbound_messages m

@@ -2,7 +2,6 @@
  * Messages: the outbox and everything that decides whether something is sent. `outbound_messages` is the only thing that decides;
  * there is no other way out.
  */
-export { campaignGates } from "./campaign-lock.ts";
 export { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs, variablesOf } from "./claim.ts";
 export { type Composed, type ContentSource, compose } from "./content.ts";
 export { type DeliverDeps, type DeliverReport, deliver } from "./deliver.ts";

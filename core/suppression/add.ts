@@ -10,6 +10,7 @@ import {
   command,
   DomainError,
   giveBackPlaces,
+  lockEnrollments,
   newId,
   reach,
   type SuppressionReason,
@@ -162,12 +163,13 @@ export async function stopQueued(
   reason: "suppressed" | "dnc",
 ): Promise<Pick<Added, "stopped" | "inFlight">> {
   const wanted = sql`unnest(${targets.map((t) => t.channel)}::text[], ${targets.map((t) => t.address)}::text[]) as t(channel, address)`;
-  // Enrollments come before their messages, here as everywhere: who ends one cancels what it has queued.
-  await sql`
-    select from contact_campaigns where tenant_id = ${ctx.tenantId} and id in (
+  // Who ends an enrollment cancels what it has queued, and who pauses a campaign holds it.
+  await lockEnrollments(
+    ctx,
+    sql`in (
       select m.contact_campaign_id from outbound_messages m join ${wanted} on m.channel = t.channel and m.suppression_key = t.address
-      where m.tenant_id = ${ctx.tenantId} and m.status in ('queued', 'held'))
-    order by id for update`.execute(ctx.db);
+      where m.tenant_id = ${ctx.tenantId} and m.status in ('queued', 'held'))`,
+  );
   const { rows: ended } = await sql<Stopped & { decision: unknown }>`
     update outbound_messages m set status = 'suppressed', hold_reason = ${reason}, lease_until = null
     from ${wanted}

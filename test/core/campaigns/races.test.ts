@@ -17,8 +17,10 @@ import {
   suppress,
 } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
+import { tellStopped } from "../../../core/campaigns/suppress.ts";
 import { claim, maxClaims, type TxContext, transact, work } from "../../../core/kernel/index.ts";
 import { deliver } from "../../../core/messages/index.ts";
+import { addMany } from "../../../core/suppression/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
 import { hold, waits } from "../../support/race.ts";
@@ -229,6 +231,35 @@ describe("locks are taken in one order, so that nobody is thrown out", () => {
       (ctx, enrollmentId) => stopEnrollment(ctx, { id: enrollmentId }),
     );
     expect((await enrollmentsOf(tenant)).map((one) => one.exit_reason)).toEqual(["stopped_by_operator"]);
+  });
+
+  it("by the suppression of an address and by a pause that reaches its message", async () => {
+    const { tenant, contacts, id } = await drafted(mail, 2);
+    await enroll(tenant, { campaignId: id, audience: { contactIds: contacts } });
+    await activate(tenant, { id });
+    await runActions(tenant, []);
+    const entry = { channel: "email", address: "p0@example.com", reason: "unsubscribed", source: "test" } as const;
+    const go = Promise.withResolvers<void>();
+    const added = Promise.withResolvers<void>();
+    let suppressions = 0;
+    const suppressing = transact(tenant, async (ctx) => {
+      suppressions++;
+      const { stopped } = await addMany(ctx, { entries: [entry] });
+      added.resolve();
+      await go.promise;
+      await tellStopped(ctx, stopped);
+    });
+    await added.promise;
+    let pauses = 0;
+    const pausing = transact(tenant, (ctx) => {
+      pauses++;
+      return pause(ctx, { id });
+    });
+    await waits(database, pausing);
+    go.resolve();
+    await Promise.all([suppressing, pausing]);
+    expect({ suppressions, pauses }).toEqual({ suppressions: 1, pauses: 1 });
+    expect((await enrollmentsOf(tenant)).map((one) => one.status).toSorted()).toEqual(["active", "stopped"]);
   });
 });
 

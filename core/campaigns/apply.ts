@@ -6,11 +6,12 @@
  * campaign cannot be paused between the decision and the rows it leads to (shared lock here, exclusive lock in `pause`).
  */
 import { sql } from "kysely";
-import { campaignGates, type TxContext } from "../kernel/index.ts";
+import { attempt, campaignGates, DomainError, PartFailed, type TxContext } from "../kernel/index.ts";
 import { enqueue, type NewMessage } from "../messages/index.ts";
 import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
 import { addDuration } from "./duration.ts";
+import { endInError } from "./end-in-error.ts";
 import { advance } from "./engine.ts";
 import { Net } from "./fold.ts";
 import { nodeOf } from "./graph.ts";
@@ -51,10 +52,51 @@ function stateOf({ state, status, contact_id }: Walker): EnrollmentState {
 const maxRounds = 20;
 
 /**
- * Applies events `[batch]` in their order per enrollment, in a fixed number of statements (per round: a message that ends as soon as it
- * is queued is an event of its own). Ids that are not this tenant's are ignored.
+ * Applies events `[batch]` in their order per enrollment. Whoever brings them has more to store than where somebody stands: a walk that
+ * cannot be moved ends in `error` and neither takes its neighbours with it nor the fact that it was told. Ids that are not this tenant's
+ * are ignored.
  */
 export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  if (ctx.isCareful) return applyApart(ctx, events);
+  try {
+    await moveWalks(ctx, events);
+  } catch (error) {
+    throw isWalksFault(error) ? new PartFailed("a walk could not be moved", { cause: error }) : error;
+  }
+}
+
+/** In halves, each in a savepoint, until those at fault are found. */
+async function applyApart(ctx: TxContext, events: readonly EnrollmentEvent[]): Promise<void> {
+  try {
+    await attempt(ctx, () => moveWalks(ctx, events));
+  } catch (error) {
+    if (!isWalksFault(error)) throw error;
+    const ids = [...new Set(events.map((one) => one.enrollmentId))].toSorted();
+    const [only = "", ...more] = ids;
+    if (more.length === 0) return endInError(ctx, only, error.message.slice(0, 500));
+    const first = new Set(ids.slice(0, Math.ceil(ids.length / 2)));
+    const [one = [], other = []] = [true, false].map((is) => events.filter((it) => first.has(it.enrollmentId) === is));
+    await applyApart(ctx, one);
+    await applyApart(ctx, other);
+  }
+}
+
+/**
+ * What will be the same the next time: data that PostgreSQL refuses (SQLSTATE classes 22 and 23), a plan that cannot be read, a defect of
+ * the engine. A lost connection, a lock that could not be had, a full disk pass.
+ */
+const isWalksFault = (error: unknown): error is Error =>
+  error instanceof DomainError ||
+  error instanceof TypeError ||
+  error instanceof RangeError ||
+  (error instanceof Error && "code" in error && /^2[23]/.test(String(error.code)));
+
+/**
+ * `applyEvents` for whoever deals with a failure: all of it is done or nothing. A fixed number of statements (per round: a message that ends
+ * as soon as it is queued is an event of its own).
+ */
+export async function moveWalks(ctx: TxContext, events: readonly EnrollmentEvent[]): Promise<void> {
   let pending = events;
   for (let round = 0; pending.length > 0 && round < maxRounds; round++) {
     const walkers = await lockWalkers(ctx, [...new Set(pending.map((one) => one.enrollmentId))]);

@@ -22,6 +22,7 @@ import { getSender } from "../tenancy/index.ts";
 import { type Compiled, compilePlan } from "./compile.ts";
 import { describePlan } from "./describe.ts";
 import { canonicalPlan } from "./hash.ts";
+import { referenceProblems } from "./references.ts";
 import type { Problem } from "./validate.ts";
 import { planVersions } from "./versions.ts";
 
@@ -145,6 +146,8 @@ async function addVersion(
 ): Promise<string> {
   const compiled = compilePlan(source);
   if (!compiled.ok) throw errors.invalidPlan(compiled.problems);
+  const unknown = await referenceProblems(ctx, compiled.plan);
+  if (unknown.length > 0) throw errors.invalidPlan(unknown);
   const inserted = await sql<{ id: string }>`
     insert into campaign_plan_versions (tenant_id, id, campaign_id, version_number, plan_version, plan_json, plan_hash, created_by, reason, created_at, updated_at)
     select ${ctx.tenantId}, ${newId("planVersion", ctx.now)}, ${campaignId}, n.number, n.number || '.0', ${canonicalPlan(compiled.plan)}::jsonb,

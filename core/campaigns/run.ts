@@ -14,15 +14,14 @@ import {
   limitLockWaits,
   lockEnrollments,
   maxClaims,
-  newId,
   reach,
   settle,
   type TxContext,
   transact,
   work,
 } from "../kernel/index.ts";
-import { cancelUnsent } from "../messages/index.ts";
-import { applyEvents, type EnrollmentEvent } from "./apply.ts";
+import { type EnrollmentEvent, moveWalks } from "./apply.ts";
+import { endInError } from "./end-in-error.ts";
 import type { TimeoutName } from "./state.ts";
 
 /** Actions taken in one transaction. */
@@ -111,7 +110,7 @@ async function runBatch(ctx: TxContext, claimed: readonly Claimed[]): Promise<nu
         : { type: "timeout", nodeId: action.node_id, on: (action.watch ?? "end") as TimeoutName },
   }));
   if (events.length > 0) reach("action.taking");
-  await applyEvents(ctx, events);
+  await moveWalks(ctx, events);
   if (events.length > 0) reach("action.applying");
   if (claimed.length === actionBatch) ctx.bells.push({ kind: "actions", tenantId: ctx.tenantId, ids: [] });
   return due.length;
@@ -149,28 +148,4 @@ async function recordFailure(ctx: TxContext, { id, generation, attempts }: Claim
     { id, generation, status: over ? "failed" : "pending", error: reason, retryInSeconds: backoffSeconds(attempts, 1) },
   ]);
   if (over && settled.length > 0) for (const enrollment of rows) await endInError(ctx, enrollment.id, reason);
-}
-
-/** Without the engine, which may be what fails: its memory is told too, or the next event would bring the enrollment back. */
-async function endInError(ctx: TxContext, enrollmentId: string, reason: string): Promise<void> {
-  const { rows } = await sql`
-    with ended as (
-      update contact_campaigns e
-      set status = 'error', exit_reason = ${reason}, completed_at = ${ctx.now},
-          state = e.state || jsonb_build_object('status', 'error', 'exitReason', ${reason}::text)
-      from (select x.tenant_id, x.id, x.status from contact_campaigns x
-            where x.tenant_id = ${ctx.tenantId} and x.id = ${enrollmentId} and x.status in ('active', 'paused') for update) o
-      where e.tenant_id = o.tenant_id and e.id = o.id
-      returning e.id, e.campaign_id, o.status as from_status, e.current_node_id, e.correlation_id
-    )
-    insert into campaign_transitions (tenant_id, id, campaign_id, contact_campaign_id, from_status, to_status, from_node_id, to_node_id, reason,
-      triggered_by, correlation_id, created_at, updated_at)
-    select ${ctx.tenantId}, ${newId("transition", ctx.now)}, s.campaign_id, s.id, s.from_status, 'error', s.current_node_id, s.current_node_id,
-      ${reason}, ${`${ctx.actor.type}:${ctx.actor.id}`}, s.correlation_id, ${ctx.now}, ${ctx.now}
-    from ended s returning id`.execute(ctx.db);
-  if (rows.length === 0) return;
-  await sql`
-    update scheduled_actions set status = 'cancelled', completed_at = ${ctx.now}
-    where tenant_id = ${ctx.tenantId} and contact_campaign_id = ${enrollmentId} and status = 'pending'`.execute(ctx.db);
-  await cancelUnsent(ctx, [enrollmentId], reason);
 }

@@ -118,8 +118,20 @@ export async function applyDeliveries(
  */
 export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<boolean> {
   const { claimed, completed } = await applyClaim(ctx, deps, [id], true);
-  return claimed === completed;
+  return claimed === 0 ? isCompleted(ctx, id) : completed === 1;
 }
+
+/** Nobody's to claim any more: applied by somebody else, or set aside. */
+const isCompleted = (ctx: Context, id: string): Promise<boolean> =>
+  transact(ctx, async (ctx) => {
+    const row = await ctx.db
+      .selectFrom("webhook_deliveries")
+      .select("status")
+      .where("tenant_id", "=", ctx.tenantId)
+      .where("id", "=", id)
+      .executeTakeFirst();
+    return row?.status === "completed";
+  });
 
 async function applyClaim(
   ctx: Context,

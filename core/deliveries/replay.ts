@@ -3,7 +3,17 @@
  * there is changes only what today's code reads better.
  */
 import * as z from "zod";
-import { type Context, Instant, idOf, parseInput, transact } from "../kernel/index.ts";
+import {
+  attempt,
+  type Context,
+  Instant,
+  idOf,
+  isCollision,
+  PartFailed,
+  parseInput,
+  type TxContext,
+  transact,
+} from "../kernel/index.ts";
 import { batchOf, type DeliveryDeps, load, note, type Read, readOne } from "./apply.ts";
 import { takeEffect } from "./effects.ts";
 
@@ -84,6 +94,8 @@ export const replayDeliveries = Object.assign(
           counts.newInbound += effects.newInbound;
           counts.corrected += effects.corrected;
         } catch (error) {
+          // Within a request's transaction there is no other way to do it again than as a whole.
+          if (ctx.db.isTransaction && (error instanceof PartFailed || isCollision(error))) throw error;
           failed.push({ id: row.id, error: error instanceof Error ? error.message : String(error) });
         }
       }
@@ -93,16 +105,20 @@ export const replayDeliveries = Object.assign(
   { schema: Replay },
 );
 
-const replayOne = (ctx: Context, read: Read) =>
-  transact(ctx, async (ctx) => {
-    const effects = await takeEffect(ctx, { ...batchOf([read]), correct: true });
-    await note(ctx, [read], effects);
-    await ctx.db
-      .updateTable("webhook_deliveries")
-      .set((eb) => ({ status: "completed", completed_at: ctx.now, replays: eb("replays", "+", 1) }))
-      .where("tenant_id", "=", ctx.tenantId)
-      .where("id", "=", read.row.id)
-      .where("status", "<>", "running")
-      .execute();
-    return effects;
-  });
+const replayOne = (ctx: Context, read: Read) => {
+  const isJoined = ctx.db.isTransaction;
+  return transact(ctx, (ctx) => (isJoined ? attempt(ctx, (ctx) => replayWithin(ctx, read)) : replayWithin(ctx, read)));
+};
+
+async function replayWithin(ctx: TxContext, read: Read) {
+  const effects = await takeEffect(ctx, { ...batchOf([read]), correct: true });
+  await note(ctx, [read], effects);
+  await ctx.db
+    .updateTable("webhook_deliveries")
+    .set((eb) => ({ status: "completed", completed_at: ctx.now, replays: eb("replays", "+", 1) }))
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("id", "=", read.row.id)
+    .where("status", "<>", "running")
+    .execute();
+  return effects;
+}

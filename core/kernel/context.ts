@@ -37,6 +37,16 @@ export interface TxContext extends Context {
   readonly organizationId: string;
   /** Work this transaction makes due; rung once it has committed. */
   readonly bells: Bell[];
+  /** The work is done again because a part of it failed: what can be done apart is done in savepoints, so that it fails alone. */
+  readonly isCareful: boolean;
+}
+
+/**
+ * A part of the work was refused that must not take the rest with it. Thrown instead of doing every part in a savepoint every time, which
+ * would make each row that is locked outside and written inside cost a multixact.
+ */
+export class PartFailed extends Error {
+  override readonly name = "PartFailed";
 }
 
 const isTx = (ctx: Context): ctx is TxContext => ctx.db.isTransaction;
@@ -54,14 +64,18 @@ const lateBell = (reason: unknown) => new Error("the queue did not take a bell i
 
 /**
  * Joins the caller's transaction when there is one. Name the parameter `ctx` so that the outer one is shadowed. The work may run
- * up to five times when it collides with another transaction, so it must not do anything but talk to the database.
+ * up to five times when it collides with another transaction, and once more with `isCareful` when a part of it failed, so it must not do
+ * anything but talk to the database.
  */
 export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promise<R>): Promise<R> {
   if (isTx(ctx)) return work(ctx);
+  let isCareful = false;
   for (let tries = 1; ; tries++) {
     const bells: Bell[] = [];
     try {
-      const result = await ctx.db.transaction().execute(async (db) => work(await begin(ctx, db, bells)));
+      const result = await ctx.db
+        .transaction()
+        .execute(async (db) => work({ ...(await begin(ctx, db)), bells, isCareful }));
       // A bell that cannot be rung now is rung by the sweep: the work is committed either way.
       if (bells.length > 0) {
         reach("work.committed");
@@ -70,15 +84,35 @@ export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promis
       }
       return result;
     } catch (error) {
-      if (tries === maxTries || !isCollision(error)) throw error;
+      if (error instanceof PartFailed && !isCareful) isCareful = true;
+      else if (tries === maxTries || !isCollision(error)) throw error;
     }
+  }
+}
+
+/**
+ * Does a part of the transaction that may fail without the rest: what it wrote and the bells it wanted are taken back, and its error is
+ * thrown for the caller to judge.
+ */
+export async function attempt<R>(ctx: TxContext, work: (ctx: TxContext) => Promise<R>): Promise<R> {
+  const bells = ctx.bells.length;
+  await sql`savepoint part`.execute(ctx.db);
+  try {
+    const result = await work(ctx);
+    await sql`release savepoint part`.execute(ctx.db);
+    return result;
+  } catch (error) {
+    ctx.bells.length = bells;
+    // On a connection that is gone the first error says more; whoever goes on all the same gets the next one.
+    await sql`rollback to savepoint part`.execute(ctx.db).catch(() => {});
+    throw error;
   }
 }
 
 /** Ids are written into the statement, which can then travel with its `begin`; anything else stays a parameter. */
 const plain = (value: string) => (/^[\w:.-]{0,200}$/.test(value) ? sql.lit(value) : sql`${value}`);
 
-async function begin(ctx: Context, db: Transaction<DB>, bells: Bell[]): Promise<TxContext> {
+async function begin(ctx: Context, db: Transaction<DB>): Promise<Omit<TxContext, "bells" | "isCareful">> {
   const actor = `${ctx.actor.type}:${ctx.actor.id}`;
   const { rows } = await sql<{ now: Date | null; organization_id: string | null }>`
     select now, organization_id from begin_tenant(${plain(ctx.tenantId)}, ${plain(actor)}, ${plain(ctx.correlationId)})`.execute(
@@ -88,5 +122,5 @@ async function begin(ctx: Context, db: Transaction<DB>, bells: Bell[]): Promise<
   if (!row?.now || !row.organization_id) {
     throw new DomainError("not_found", "tenant.not_found", `No tenant ${ctx.tenantId}.`);
   }
-  return { ...ctx, db, now: row.now, organizationId: row.organization_id, bells };
+  return { ...ctx, db, now: row.now, organizationId: row.organization_id };
 }

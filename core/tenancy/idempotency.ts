@@ -5,7 +5,7 @@
  * died half-way has left neither.
  */
 import { sql } from "kysely";
-import { type Context, DomainError, type TxContext, transact } from "../kernel/index.ts";
+import { attempt, type Context, DomainError, type TxContext, transact } from "../kernel/index.ts";
 
 /** Longer than a client retries, and than Stripe's 24 hours. */
 const keptHours = 48;
@@ -75,26 +75,22 @@ export async function answerOnce(
       if (!Buffer.from(hash).equals(known.request_hash)) throw errors.mismatch();
       return { status: known.response_status ?? 200, body: String(known.response_body ?? ""), replayed: true };
     }
-    const answer = await attempt(ctx, work, refusal);
+    const answer = await answerOf(ctx, work, refusal);
     await keep(ctx, { key, hash }, answer);
     return { ...answer, replayed: false };
   });
 }
 
-async function attempt(
+async function answerOf(
   ctx: TxContext,
   work: (ctx: TxContext) => Promise<Answer>,
   refusal: (error: unknown) => Answer | undefined,
 ): Promise<Answer> {
-  const bells = ctx.bells.length;
-  await sql`savepoint effect`.execute(ctx.db);
   try {
-    return await work(ctx);
+    return await attempt(ctx, work);
   } catch (error) {
     const answer = refusal(error);
     if (!answer) throw error;
-    await sql`rollback to savepoint effect`.execute(ctx.db);
-    ctx.bells.length = bells;
     return answer;
   }
 }

@@ -13,6 +13,7 @@ import {
   runImports,
 } from "../../../core/intake/index.ts";
 import { claim, transact, work } from "../../../core/kernel/index.ts";
+import { grantConsent, listConsents, revokeConsent } from "../../../core/suppression/index.ts";
 import { define } from "../../../functions/imports.ts";
 import type { Host } from "../../../functions/lib/runtime.ts";
 import { testDatabase } from "../../support/database.ts";
@@ -369,6 +370,23 @@ describe("promotion", () => {
       { address: "+12025550102", is_primary: true },
     ]);
     expect(await rowsOf(ctx, "select address from consents")).toEqual([{ address: "+12025550101" }]);
+  });
+
+  it("never gives back a consent that was revoked, and says so in the log", async () => {
+    const ctx = await newTenant(database);
+    const phone = "+12025550101";
+    await load(ctx, [{ email: "a@acme.example", phone, sms_consent: "yes" }]);
+    const { data } = await listConsents(ctx, {});
+    await revokeConsent(ctx, { id: data[0]?.id as never });
+    await load(ctx, [{ email: "b@acme.example", phone, sms_consent: "yes" }]);
+    expect(await rowsOf(ctx, "select revoked_at is null as holds from consents")).toEqual([{ holds: false }]);
+    expect(
+      await rowsOf(ctx, "select details -> 'sms_consent' as said from intake.audit_log where contact_id is not null"),
+    ).toEqual([{ said: null }, { said: "not recorded: it was revoked before" }]);
+    // By hand, with its evidence, it counts; and then a list says nothing new.
+    await grantConsent(ctx, { channel: "sms", address: phone, basis: "express_written", source: "a call" });
+    await load(ctx, [{ email: "c@acme.example", phone, sms_consent: "yes" }]);
+    expect(await rowsOf(ctx, "select count(*)::int as n from consents")).toEqual([{ n: 2 }]);
   });
 
   it("leaves a phone number with the lead that has it", async () => {

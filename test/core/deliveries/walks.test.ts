@@ -1,0 +1,138 @@
+/** Facts about people whose walk cannot go on: what the fact itself says takes effect all the same, for them and for everybody it came with. */
+import { sql } from "kysely";
+import { beforeEach, expect, it } from "vitest";
+import type { PlanInput } from "../../../core/campaigns/plan.ts";
+import { applyNow, recordOwnEvents, replayDeliveries } from "../../../core/deliveries/index.ts";
+import { transact } from "../../../core/kernel/index.ts";
+import { createSender } from "../../../core/tenancy/index.ts";
+import { testDatabase } from "../../support/database.ts";
+import { readyTenant } from "../../support/outreach.ts";
+import { advance, setClock } from "../../support/tenant.ts";
+import {
+  apply,
+  archive,
+  deliveriesOf,
+  deps,
+  enrollmentsOf,
+  events,
+  mailEvent,
+  messagesOf,
+  monday,
+  started,
+  suppressionsOf,
+} from "./world.ts";
+
+const database = await testDatabase();
+beforeEach(() => setClock(database, monday));
+
+/** Whoever clicks is written to by a sender that is not there any more: the plan was right when it was stored. */
+async function broken(people: number) {
+  const tenant = await readyTenant(database);
+  const { id: senderId } = await createSender(tenant, { fromEmail: "eve@sender.example", fromName: "Eve" });
+  const content = { subject: "Hi", text: "Hello" };
+  const plan: PlanInput = {
+    start: "intro",
+    nodes: [
+      { id: "intro", type: "send", channel: "email", content, transitions: [{ on: "clicked", to: "more" }] },
+      { id: "more", type: "send", channel: "email", senderId, content },
+    ],
+  };
+  const who = Array.from({ length: people }, (_, n) => ({ email: `p${n}@example.com` }));
+  await started(database, who, plan, tenant);
+  await sql`delete from email_sender_identities where id = ${senderId}`.execute(database.owner);
+  await advance(database, 3_600);
+  const messages = await messagesOf(database, tenant);
+  return { tenant, idOf: (n: number) => messages.find((one) => one.to_address === `p${n}@example.com`)?.id ?? "" };
+}
+
+const byOne = { email: "p1@example.com" };
+const click = (messageId: string, n: number) =>
+  mailEvent(messageId, "click", 90, { email: `p${n}@example.com`, url: "https://a.example" });
+
+it("a complaint that came with a click by somebody who cannot go on is in effect, and only that walk ends", async () => {
+  const { tenant, idOf } = await broken(4);
+  await archive(tenant, "sendgrid", [
+    events([click(idOf(0), 0), mailEvent(idOf(1), "spamreport", 95, byOne)]),
+    events([mailEvent(idOf(2), "open", 99, { email: "p2@example.com" }), click(idOf(3), 3)]),
+  ]);
+  expect(await apply(tenant)).toMatchObject({ claimed: 2, completed: 2, failed: 0 });
+  expect(await suppressionsOf(database, tenant)).toMatchObject([{ address: "p1@example.com", reason: "complaint" }]);
+  expect(await enrollmentsOf(database, tenant)).toMatchObject([
+    { status: "error", exit_reason: expect.stringContaining("foreign key") },
+    { status: "stopped" },
+    { status: "active" },
+    { status: "error" },
+  ]);
+  const seen = (await messagesOf(database, tenant)).map((one) => [one.clicked_at !== null, one.opened_at !== null]);
+  expect(seen).toEqual([
+    [true, false],
+    [false, false],
+    [false, true],
+    [true, false],
+  ]);
+});
+
+it("a click through a link of ours is kept, though the walk ends", async () => {
+  const { tenant, idOf } = await broken(1);
+  const event = { type: "clicked", messageId: idOf(0), machine: false, linkId: "l", url: "https://a.example" } as const;
+  expect(await recordOwnEvents(tenant, [event])).toEqual({ recorded: 1, unknown: 0 });
+  expect(await enrollmentsOf(database, tenant)).toMatchObject([{ status: "error" }]);
+  expect((await messagesOf(database, tenant))[0]?.clicked_at).not.toBeNull();
+});
+
+/** An adapter that lets a text through which PostgreSQL refuses, in deliveries whose body says so. */
+const refusing = {
+  ...deps,
+  webhooks: {
+    sendgrid: {
+      provider: "sendgrid",
+      verify: () => ({ valid: true as const }),
+      parse: ({ body }: { readonly body: Uint8Array }) => {
+        const text = Buffer.from(body).toString();
+        const fact = {
+          providerEventId: text,
+          type: "delivered" as const,
+          at: monday,
+          messageId: null,
+          providerMessageId: null,
+          channel: (text.includes("refused") ? "email\0" : "email") as "email",
+          address: "p0@example.com",
+          machine: false,
+          metadata: {},
+        };
+        return { events: [fact], inbound: [], problems: [] };
+      },
+    },
+  },
+};
+
+it("replayed within one transaction, a delivery that PostgreSQL refuses is reported and the others are applied", async () => {
+  const { tenant } = await broken(1);
+  const ids = await archive(tenant, "sendgrid", [events(["one"]), events(["refused"]), events(["three"])]);
+  const report = await transact(tenant, (ctx) => replayDeliveries(ctx, refusing, { ids }));
+  expect(report).toMatchObject({ deliveries: 3, newEvents: 2, failed: [{ id: ids[1] }] });
+  const statuses = new Map((await deliveriesOf(database, tenant)).map((row) => [row.id, row.status]));
+  expect(ids.map((id) => statuses.get(id))).toEqual(["completed", "pending", "completed"]);
+});
+
+it("replayed within one transaction, a click by somebody who cannot go on ends that walk and nothing else", async () => {
+  const { tenant, idOf } = await broken(2);
+  const ids = await archive(tenant, "sendgrid", [
+    events([mailEvent(idOf(1), "spamreport", 95, byOne)]),
+    events([click(idOf(0), 0)]),
+  ]);
+  const report = await transact(tenant, (ctx) => replayDeliveries(ctx, deps, { ids }));
+  expect(report).toMatchObject({ deliveries: 2, newEvents: 2, failed: [] });
+  expect((await enrollmentsOf(database, tenant)).map(({ status }) => status)).toEqual(["error", "stopped"]);
+});
+
+it("a delivery that was set aside does not count as applied, however often it is asked for", async () => {
+  const { tenant } = await broken(1);
+  const [id = ""] = await archive(tenant, "sendgrid", [events(["refused"])]);
+  expect(await applyNow(tenant, refusing, id)).toBe(false);
+  expect(await deliveriesOf(database, tenant)).toMatchObject([{ status: "failed" }]);
+  expect(await applyNow(tenant, refusing, id)).toBe(false);
+  const [other = ""] = await archive(tenant, "sendgrid", [events(["sound"])]);
+  expect(await applyNow(tenant, refusing, other)).toBe(true);
+  expect(await applyNow(tenant, refusing, other)).toBe(true);
+});

@@ -2954,16 +2954,21 @@ begin
     insert into consents (tenant_id, id, contact_id, channel, address, basis, text, source, granted_at, created_at)
     select tenant, row_id('cons', t, p.n, tail), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
-    -- Consent is for the number it was given with, not for another one that stayed in force.
+    -- Consent is for the number it was given with, not for another one that stayed in force. A list does not say when it was given: it
+    -- never outranks a consent that was taken back.
     where p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
-      and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null limit 1) is null
+      and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
     where not p_stored and l.ctid = any (array(select k.at_row from locked k)) and l.tenant_id = tenant
   ), logged as (
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
     select tenant, row_id('log', t, p.n, tail), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
-           jsonb_build_object('email', p.email), at
+           jsonb_build_object('email', p.email) || case
+             when p.phone = p.given_phone and lower(p.f ->> 'sms_consent') in ('true', 'yes', 'y', '1')
+               and exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is not null)
+               and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
+             then '{"sms_consent": "not recorded: it was revoked before"}'::jsonb else '{}'::jsonb end, at
     from people_now p
   )
   select (select count(*) from people_now p where p.is_new)::int, (select count(*) from people_now p where not p.is_new)::int,

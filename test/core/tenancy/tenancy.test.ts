@@ -398,7 +398,12 @@ describe("limits, configuration, settings", () => {
 
   test("changing one setting keeps those that this release cannot read, and reads the others", async () => {
     const a = await newTenant(database);
-    const stored = { timeZone: "Mars/Base", stopMeansDoNotCall: true, madeLater: [1], postalAddress: "1 Main St, Springfield" };
+    const stored = {
+      timeZone: "Mars/Base",
+      stopMeansDoNotCall: true,
+      madeLater: [1],
+      postalAddress: "1 Main St, Springfield",
+    };
     await sql`update tenants set settings = ${JSON.stringify(stored)}::jsonb where id = ${a.tenantId}`.execute(
       database.owner,
     );

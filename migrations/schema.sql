@@ -1254,6 +1254,7 @@ table public.outbound_messages owner outrider_owner with fillfactor=80, autovacu
   correlation_id text
   created_at timestamp with time zone not null default app_now()
   updated_at timestamp with time zone not null default app_now()
+  walk_node_id text
   constraint outbound_messages_pkey PRIMARY KEY (tenant_id, id)
   constraint outbound_messages_tenant_id_dedupe_key_key UNIQUE (tenant_id, dedupe_key)
   constraint outbound_messages_tenant_id_campaign_id_fkey FOREIGN KEY (tenant_id, campaign_id) REFERENCES marketing.campaigns(tenant_id, campaign_id) ON DELETE CASCADE

@@ -15,6 +15,14 @@ export interface Draft {
   readonly spec: SendSpec;
 }
 
+/** Where the text of a message stands. */
+export interface Content {
+  /** Of those who were moved, what was queued before is still a message of their old version. */
+  readonly planVersionId: string;
+  readonly nodeId: string;
+  readonly variantId: string | null;
+}
+
 export interface Made {
   /** Why the text cannot be made, or null. */
   readonly problem: string | null;
@@ -42,17 +50,16 @@ export class Drafts {
   /** @returns null when the plan has no such message */
   of(
     walking: Walking,
-    nodeId: string,
-    variantId: string | null,
+    { planVersionId, nodeId, variantId }: Content,
     address: string,
     key: string,
     expiresAt: Date,
     now: Date,
   ): Draft | null {
     const { tenant, campaign, plans, specs, routes, contacts, leads, companies } = this.#input;
-    const plan = plans.get(walking.planVersionId);
+    const plan = plans.get(planVersionId);
     const node = plan && nodeOf(plan, nodeId);
-    const spec = specs.get(specKey(walking.planVersionId, nodeId, variantId));
+    const spec = specs.get(specKey(planVersionId, nodeId, variantId));
     if (node?.type !== "send" || !spec) return null;
     const contact = contacts.get(walking.contactId);
     const route = routes.get(routeKey(node.channel, node.senderId ?? walking.senderId));
@@ -65,8 +72,9 @@ export class Drafts {
       to_address: address,
       suppression_key: key,
       node_id: nodeId,
+      walk_node_id: nodeId,
       variant_id: variantId,
-      plan_version_id: walking.planVersionId,
+      plan_version_id: planVersionId,
       template_id: resolveContent(node, variantId).templateId,
       contact_campaign_id: walking.id,
       run_at: now,

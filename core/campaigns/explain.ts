@@ -5,7 +5,7 @@
 import { sql } from "kysely";
 import * as z from "zod";
 import { type Context, DomainError, idOf, parseInput, type TxContext, transact } from "../kernel/index.ts";
-import { explainMessage, type MessageExplanation } from "../messages/index.ts";
+import { explainMessage, type MessageExplanation, walkNode } from "../messages/index.ts";
 import { prefixed } from "./apply.ts";
 import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
@@ -277,13 +277,13 @@ function notReached(asked: Asked, { history, waiting, facts, ended }: Answering)
 
 async function latestMessage(ctx: TxContext, enrollmentId: string, nodeId: string | undefined): Promise<string | null> {
   let rows = ctx.db
-    .selectFrom("outbound_messages")
+    .selectFrom("outbound_messages as m")
     .select("id")
     .where("tenant_id", "=", ctx.tenantId)
     .where("contact_campaign_id", "=", enrollmentId)
     .orderBy("id", "desc")
     .limit(1);
-  if (nodeId !== undefined) rows = rows.where("node_id", "=", nodeId);
+  if (nodeId !== undefined) rows = rows.where(walkNode, "=", nodeId);
   return (await rows.executeTakeFirst())?.id ?? null;
 }
 

@@ -4,6 +4,7 @@
  */
 import type { Fields } from "./condition.ts";
 import { nodeOf } from "./graph.ts";
+import { planHash } from "./hash.ts";
 import type { Plan } from "./plan.ts";
 import { type Advance, type Effect, type EnrollmentState, isTerminal, type SendState } from "./state.ts";
 import { pause, rest, type Walk } from "./walk.ts";
@@ -16,7 +17,28 @@ export interface Migration extends Advance {
 /** Old node id → new node id; nodes that keep their id need no entry. */
 export type NodeMap = Readonly<Record<string, string>>;
 
-const mapped = (map: NodeMap, id: string): string => (Object.hasOwn(map, id) ? (map[id] ?? id) : id);
+/** Node ids have no @: no plan has a node of this name, and what is remembered under it stays apart. */
+const retired = (plan: Plan, id: string): string => (id.includes("@") ? id : `${id}@${planHash(plan).slice(0, 8)}`);
+
+/** Which node of the old plan takes this name over, if it is another one's. A map may also speak of nodes of other versions. */
+const heirOf = (oldPlan: Plan, nodeMap: NodeMap, id: string): string | undefined =>
+  Object.entries(nodeMap).find(([from, to]) => to === id && from !== id && nodeOf(oldPlan, from))?.[0];
+
+/**
+ * By what name the new plan knows a node of the old one. A node that the map does not name keeps its id, unless another one takes it over:
+ * then it has no counterpart any more, and what is known of its message stays known under a name that no plan has.
+ */
+function nameAfter(oldPlan: Plan, nodeMap: NodeMap, id: string): string {
+  if (Object.hasOwn(nodeMap, id)) return nodeMap[id] ?? id;
+  return heirOf(oldPlan, nodeMap, id) === undefined ? id : retired(oldPlan, id);
+}
+
+/** Every name that the map changes for who comes from this plan, with the new one. */
+export const renamedBy = (oldPlan: Plan, nodeMap: NodeMap): { readonly from: string; readonly to: string }[] =>
+  [...new Set(Object.entries(nodeMap).flat())].flatMap((from) => {
+    const to = nameAfter(oldPlan, nodeMap, from);
+    return to === from ? [] : [{ from, to }];
+  });
 
 /** The earliest of everything known of two messages that the new plan sees as one. */
 function merge(one: SendState, other: SendState | undefined): SendState {
@@ -34,7 +56,7 @@ function merge(one: SendState, other: SendState | undefined): SendState {
 
 /**
  * The state under `newPlan`, with timers armed anew for it. An ended enrollment only has its facts renamed. When the current node has
- * no counterpart of the same type and channel, the enrollment is paused with reason `needs_mapping` and keeps its old node.
+ * no counterpart of the same type and channel, the enrollment is paused with reason `needs_mapping` and keeps its old plan: nothing is renamed.
  */
 export function migrateState(
   oldPlan: Plan,
@@ -46,7 +68,7 @@ export function migrateState(
 ): Migration {
   const sends: EnrollmentState["sends"] = {};
   for (const [id, send] of Object.entries(state.sends)) {
-    const target = mapped(nodeMap, id);
+    const target = nameAfter(oldPlan, nodeMap, id);
     sends[target] = merge(send, Object.hasOwn(sends, target) ? sends[target] : undefined);
   }
   const { status, nodeId } = state;
@@ -54,13 +76,14 @@ export function migrateState(
   if (isTerminal(status)) return { state: walk.state, effects: [] };
   if (nodeId === null) return { state: walk.state, effects: status === "active" ? restart(oldPlan, newPlan, now) : [] };
 
-  const target = mapped(nodeMap, nodeId);
-  const problem = mismatch(oldPlan, newPlan, nodeId, target);
+  const problem = mismatch(oldPlan, newPlan, nodeMap, nodeId);
   if (problem !== null) {
+    walk.state = state;
     if (status === "active") pause(walk, "needs_mapping");
     walk.state = { ...walk.state, exitReason: "needs_mapping" };
     return { state: walk.state, effects: walk.effects, problem };
   }
+  const target = nameAfter(oldPlan, nodeMap, nodeId);
   if (status === "active") walk.effects.push({ type: "cancel", what: "timeouts", nodeId });
   const { exitReason, ...kept } = walk.state;
   const reason = exitReason === "needs_mapping" ? "paused" : exitReason;
@@ -86,7 +109,11 @@ const restart = ({ start: from }: Plan, { start: to }: Plan, now: Date): Effect[
         { type: "schedule", action: "node", nodeId: to, runAt: now.toISOString() },
       ];
 
-function mismatch(oldPlan: Plan, newPlan: Plan, from: string, to: string): string | null {
+function mismatch(oldPlan: Plan, newPlan: Plan, nodeMap: NodeMap, from: string): string | null {
+  const heir = Object.hasOwn(nodeMap, from) ? undefined : heirOf(oldPlan, nodeMap, from);
+  if (heir !== undefined)
+    return `The current node "${from}" has no counterpart: "${heir}" takes its name. Map "${from}" to a node of the new plan.`;
+  const to = nameAfter(oldPlan, nodeMap, from);
   const before = nodeOf(oldPlan, from);
   const next = nodeOf(newPlan, to);
   if (!next)

@@ -1,13 +1,16 @@
 /** Moving contacts who are on their way to another version of the plan: explicit, with a map of nodes, never sending anything twice. */
 import { sql } from "kysely";
 import * as z from "zod";
-import { command, decodeCursor, idOf, paged, reach } from "../kernel/index.ts";
-import { lockWalkers } from "./apply.ts";
+import { command, decodeCursor, idOf, paged, reach, type TxContext } from "../kernel/index.ts";
+import { renameNodes } from "../messages/index.ts";
+import { lockWalkers, type Walker } from "./apply.ts";
 import { Net } from "./fold.ts";
 import { campaignOf, errors } from "./manage.ts";
-import { migrateState } from "./migrate.ts";
+import { migrateState, type NodeMap, renamedBy } from "./migrate.ts";
 import { initialState, isTerminal } from "./state.ts";
-import { planVersions } from "./versions.ts";
+import { renameTasks } from "./tasks.ts";
+import { type PlanVersion, planVersions } from "./versions.ts";
+import { NodeId } from "./vocabulary.ts";
 import { writeNets } from "./write.ts";
 
 /** Enrollments moved in one call. */
@@ -26,8 +29,11 @@ export interface MigrationReport {
 export const migrateEnrollments = command(
   z.strictObject({
     campaignId: idOf("campaign"),
-    /** Old node id → new node id; nodes that keep their id need no entry. */
-    nodeMap: z.record(z.string(), z.string()).default({}),
+    /**
+     * Old node id → new node id; nodes that keep their id need no entry. All change at once, so two may change places. A node whose id goes to
+     * another one has no counterpart unless it has an entry of its own.
+     */
+    nodeMap: z.record(z.string(), NodeId).default({}),
     cursor: z.string().max(500).optional(),
   }),
   async (ctx, { campaignId, nodeMap, cursor }): Promise<MigrationReport> => {
@@ -47,7 +53,7 @@ export const migrateEnrollments = command(
     const target = plans.get(planVersionId);
     if (!target) throw errors.noPlan(campaignId);
     const needMapping: { enrollmentId: string; problem: string }[] = [];
-    const moved: string[] = [];
+    const moved: Walker[] = [];
     const changed = walkers.flatMap((walker) => {
       const from = plans.get(walker.plan_version_id);
       // It may have ended, or been moved by another call, before the lock was had.
@@ -55,13 +61,14 @@ export const migrateEnrollments = command(
         return [];
       const state = walker.state.key === undefined ? initialState(walker.contact_id) : walker.state;
       const { problem, ...result } = migrateState(from.plan, target.plan, state, nodeMap, ctx.now);
-      if (problem === undefined) moved.push(walker.id);
+      if (problem === undefined) moved.push(walker);
       else needMapping.push({ enrollmentId: walker.id, problem });
       const net = new Net(walker.id, state);
       net.add(result.state, result.effects);
       // A walk that has not begun only changes its version.
       return walker.status === "draft" ? [] : [{ walker, net }];
     });
+    await rename(ctx, moved, plans, nodeMap);
     await writeNets(ctx, changed);
     if (changed.length > 0) reach("enrollment.migrating");
     if (moved.length > 0) {
@@ -69,9 +76,32 @@ export const migrateEnrollments = command(
         .updateTable("contact_campaigns")
         .set({ plan_version_id: planVersionId, plan_hash: target.hash })
         .where("tenant_id", "=", ctx.tenantId)
-        .where("id", "in", moved)
+        .where(
+          "id",
+          "in",
+          moved.map((walker) => walker.id),
+        )
         .execute();
     }
     return { migrated: moved.length, needMapping, nextCursor, more: nextCursor !== null };
   },
 );
+
+/** What is found by the names of nodes follows those who were moved: what becomes of their messages, and that a task was given once. */
+async function rename(
+  ctx: TxContext,
+  moved: readonly Walker[],
+  plans: ReadonlyMap<string, PlanVersion>,
+  nodeMap: NodeMap,
+): Promise<void> {
+  const walks = moved.map((walker) => ({
+    enrollmentId: walker.id,
+    entry: walker.entry,
+    planVersionId: walker.plan_version_id,
+  }));
+  const renamings = [...plans.values()].flatMap((version) =>
+    renamedBy(version.plan, nodeMap).map((names) => ({ planVersionId: version.id, ...names })),
+  );
+  await renameNodes(ctx, walks, renamings);
+  await renameTasks(ctx, walks, renamings);
+}

@@ -18,7 +18,7 @@ import {
   type TxContext,
   transact,
 } from "../kernel/index.ts";
-import { turnOf } from "../messages/index.ts";
+import { turnOf, walkNode } from "../messages/index.ts";
 import { compilePlan } from "./compile.ts";
 import { Audience, audienceOf, channelOf } from "./enroll.ts";
 import { planHash } from "./hash.ts";
@@ -130,7 +130,9 @@ async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: 
       : await entering(ctx, input.campaignId, plan, await audienceOf(ctx, input.audience), sender);
   const versions = await planVersions(
     ctx,
-    walkers.map((one) => one.planVersionId).filter((id) => id !== newPlan),
+    walkers
+      .flatMap((one) => [one.planVersionId, ...one.messages.map((message) => message.planVersionId)])
+      .filter((id) => id !== newPlan),
   );
   const isTried = input.plan !== undefined;
   const plans = new Map([...versions].map(([id, version]) => [id, version.plan]));
@@ -175,14 +177,13 @@ async function enrolled(ctx: TxContext, campaignId: string, startAt: Date): Prom
   const { rows: messages } = await sql<
     Walking["messages"][number] & { walker: string; decision: Parameters<typeof turnOf>[0] }
   >`
-    select m.id, m.contact_campaign_id as walker, m.node_id as "nodeId", m.variant_id as "variantId", m.to_address as address,
+    select m.id, m.contact_campaign_id as walker, m.plan_version_id as "planVersionId", m.node_id as "nodeId", ${walkNode} as "walkNodeId", m.variant_id as "variantId", m.to_address as address,
       m.suppression_key as "suppressionKey", m.dedupe_key as "dedupeKey", m.generation > 0 as "wasClaimed",
       case when m.hold_reason = 'campaign_not_active' then ${startAt}::timestamptz else m.run_at end as "runAt",
       m.expires_at as "expiresAt", m.decision
     from outbound_messages m
-    where m.tenant_id = ${ctx.tenantId} and m.campaign_id = ${campaignId} and m.status in ('queued', 'held') and m.node_id is not null`.execute(
-    ctx.db,
-  );
+    where m.tenant_id = ${ctx.tenantId} and m.campaign_id = ${campaignId} and m.status in ('queued', 'held') and m.node_id is not null
+      and m.plan_version_id is not null`.execute(ctx.db);
   const actionsOf = Map.groupBy(actions, (one) => one.walker);
   const messagesOf = Map.groupBy(messages, (one) => one.walker);
   return rows.map((row) => {

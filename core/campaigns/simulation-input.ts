@@ -76,7 +76,10 @@ export interface Waiting {
 
 export interface WaitingMessage {
   readonly id: string;
+  readonly planVersionId: string;
   readonly nodeId: string;
+  /** By which node its walk knows it. */
+  readonly walkNodeId: string;
   readonly variantId: string | null;
   readonly address: string;
   readonly suppressionKey: string;

@@ -14,7 +14,7 @@ import {
   takeTurn,
   Usage,
 } from "../messages/index.ts";
-import { Drafts, type Made } from "./drafts.ts";
+import { type Content, Drafts, type Made } from "./drafts.ts";
 import { addDuration } from "./duration.ts";
 import { nodeOf } from "./graph.ts";
 import { Heap } from "./heap.ts";
@@ -95,7 +95,16 @@ export class Outbox {
     const expiresAt = addDuration(now, node.expiresAfter, plan.timeZone);
     const message = this.#message(
       walker,
-      { nodeId, variantId, address, key, expiresAt, dedupe: owner === undefined ? dedupe : null },
+      {
+        planVersionId: walker.input.planVersionId,
+        nodeId,
+        walkNodeId: nodeId,
+        variantId,
+        address,
+        key,
+        expiresAt,
+        dedupe: owner === undefined ? dedupe : null,
+      },
       now,
     );
     const refused = owner !== undefined ? "duplicate_address" : address === "" ? "address_invalid" : null;
@@ -195,16 +204,17 @@ export class Outbox {
 
   #message(
     walker: Walker,
-    about: Pick<Message, "nodeId" | "variantId" | "address" | "key" | "expiresAt" | "dedupe">,
+    about: Content & Pick<Message, "walkNodeId" | "address" | "key" | "expiresAt" | "dedupe">,
     now: Date,
   ): Message | null {
-    const { nodeId, variantId, address, key, expiresAt, dedupe } = about;
-    const draft = this.#drafts.of(walker.input, nodeId, variantId, address, key, expiresAt, now);
+    const { nodeId, walkNodeId, variantId, address, key, expiresAt, dedupe } = about;
+    const draft = this.#drafts.of(walker.input, about, address, key, expiresAt, now);
     if (!draft) return null;
     const { candidate, spec } = draft;
     return {
       walker,
       nodeId,
+      walkNodeId,
       variantId,
       channel: candidate.channel,
       address,

@@ -34,6 +34,8 @@ export interface Action {
 export interface Message {
   readonly walker: Walker;
   readonly nodeId: string;
+  /** By which node its walk knows it. */
+  readonly walkNodeId: string;
   readonly variantId: string | null;
   readonly channel: Channel;
   readonly address: string;

@@ -131,7 +131,7 @@ class Simulation {
 
   #hearOne({ message, reaction }: Reacting): void {
     const { event, machine, failure, suppress } = consequenceOf(reaction);
-    const { walker, nodeId } = message;
+    const { walker, walkNodeId: nodeId } = message;
     const at = this.#clock.toISOString();
     if (event === "delivered") message.deliveredAt ??= this.#now;
     const tooSoon =
@@ -155,10 +155,13 @@ class Simulation {
     const { written, ended } = this.#outbox.suppress(about, reason, this.#clock);
     const fact = factOf[reason];
     const at = this.#clock.toISOString();
-    const told = written.flatMap(({ walker, nodeId }): Told[] =>
+    const told = written.flatMap(({ walker, walkNodeId: nodeId }): Told[] =>
       fact ? [{ walker, event: { type: "message", nodeId, event: fact, at } }] : [],
     );
-    return [...told, ...ended.map(({ walker, nodeId }) => ({ walker, event: this.#failed(nodeId, "suppressed") }))];
+    return [
+      ...told,
+      ...ended.map(({ walker, walkNodeId }) => ({ walker, event: this.#failed(walkNodeId, "suppressed") })),
+    ];
   }
 
   #failed(nodeId: string, reason: string): EngineEvent {
@@ -278,11 +281,14 @@ class Simulation {
     const now = this.#clock;
     const { accepted, ended } = this.#outbox.claim(batch, now);
     this.#apply(
-      ended.map(({ message: { walker, nodeId }, reason }) => ({ walker, event: this.#failed(nodeId, reason) })),
+      ended.map(({ message: { walker, walkNodeId }, reason }) => ({ walker, event: this.#failed(walkNodeId, reason) })),
     );
     for (const message of accepted) this.#accept(message, now);
     this.#apply(
-      accepted.map(({ walker, nodeId }) => ({ walker, event: { type: "sent", nodeId, at: now.toISOString() } })),
+      accepted.map(({ walker, walkNodeId: nodeId }) => ({
+        walker,
+        event: { type: "sent", nodeId, at: now.toISOString() },
+      })),
     );
   }
 

@@ -5,7 +5,14 @@
 import * as z from "zod";
 import type { Channel, EnrollmentStatus } from "../kernel/index.ts";
 import type { UpdateSet } from "./plan.ts";
-import { type MessageFact, messageEvents, NodeId, type TransitionEvent, transitionEvents } from "./vocabulary.ts";
+import {
+  type MessageFact,
+  messageEvents,
+  NodeId,
+  type TransitionEvent,
+  transitionEvents,
+  WalkNodeId,
+} from "./vocabulary.ts";
 
 const instant = z.iso.datetime();
 
@@ -39,7 +46,7 @@ export const EnrollmentState = z.strictObject({
   /** Where the contact is, or was when it ended; `null` before the start. */
   nodeId: NodeId.nullable(),
   enteredAt: instant.nullable(),
-  sends: z.record(NodeId, SendState),
+  sends: z.record(WalkNodeId, SendState),
   stepCount: z.int().min(0),
   /** A transition already decided that lingers for its `after`. */
   chosen: z.strictObject({ on: z.enum(transitionEvents), runAt: instant }).optional(),

@@ -1,7 +1,8 @@
 /** Work that a plan hands to people: calls, LinkedIn messages, replies to read. Invariant: a task ends once, as done or cancelled, and stays. */
 import { sql } from "kysely";
 import * as z from "zod";
-import { command, DomainError, decodeCursor, idOf, Page, paged, query } from "../kernel/index.ts";
+import { command, DomainError, decodeCursor, idOf, Page, paged, query, type TxContext } from "../kernel/index.ts";
+import type { MovedWalk, Renaming } from "../messages/index.ts";
 
 /** tasks.status */
 export const taskStatuses = ["open", "done", "cancelled"] as const;
@@ -96,3 +97,45 @@ export const updateTask = command(
     throw errors.ended(id, task.status);
   },
 );
+
+/** A plan gives an enrollment each of its tasks once. */
+export const taskKey = (enrollmentId: string, nodeId: string): string => `${enrollmentId}:${nodeId}`;
+
+/**
+ * Renames what says that a task was given, as messages are renamed: all by the old names at once, first aside and then into place. Of two
+ * that the new plan sees as one the older takes the place.
+ */
+export async function renameTasks(
+  ctx: TxContext,
+  moved: readonly MovedWalk[],
+  renamings: readonly Renaming[],
+): Promise<void> {
+  if (moved.length === 0 || renamings.length === 0) return;
+  const keys = moved.flatMap(({ enrollmentId, planVersionId }) =>
+    renamings.flatMap(({ planVersionId: version, from, to }) =>
+      version === planVersionId ? [{ from: taskKey(enrollmentId, from), to: taskKey(enrollmentId, to) }] : [],
+    ),
+  );
+  const { rows } = await sql<{ id: string }>`
+    with renamed as materialized (
+      select t.id, r.to_key from tasks t
+      join unnest(${keys.map((key) => key.from)}::text[], ${keys.map((key) => key.to)}::text[]) as r(from_key, to_key)
+        on r.from_key = t.idempotency_key
+      where t.tenant_id = ${ctx.tenantId} order by t.id for no key update of t
+    )
+    update tasks t set idempotency_key = r.to_key || ':renamed:' || t.id
+    from renamed r where t.tenant_id = ${ctx.tenantId} and t.id = r.id returning t.id`.execute(ctx.db);
+  if (rows.length === 0) return;
+  await sql`
+    with heirs as materialized (
+      select distinct on (k.key) t.id, k.key
+      from tasks t, lateral (select left(t.idempotency_key, -length(':renamed:' || t.id)) as key) k
+      where t.tenant_id = ${ctx.tenantId} and t.id = any(${rows.map((row) => row.id)})
+      order by k.key, t.id
+    )
+    update tasks t set idempotency_key = h.key
+    from heirs h where t.tenant_id = ${ctx.tenantId} and t.id = h.id
+      and not exists (select from tasks o where o.tenant_id = ${ctx.tenantId} and o.idempotency_key = h.key)`.execute(
+    ctx.db,
+  );
+}

@@ -9,6 +9,8 @@ import type { Channel } from "../kernel/index.ts";
 export const NodeId = z.string({ error: "expected a node id" }).regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, {
   error: "expected a node id of 1 to 64 letters, digits, - or _, beginning with a letter or digit",
 });
+/** A node as a walk remembers it; after the @ the plan it was a node of, when its name has gone to another one since. */
+export const WalkNodeId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(@[0-9a-f]{8})?$/);
 
 /** Channels with a provider. `call` and `linkedin` are done by people: a task node. */
 export const sendChannels = [

@@ -9,6 +9,7 @@ import type { Walker } from "./apply.ts";
 import { actionKey, type Net } from "./fold.ts";
 import type { UpdateSet } from "./plan.ts";
 import { isTerminal } from "./state.ts";
+import { taskKey } from "./tasks.ts";
 
 interface Changed {
   readonly walker: Walker;
@@ -158,7 +159,7 @@ async function createTasks(ctx: TxContext, changed: readonly Changed[]): Promise
       title: task.title,
       assignee_id: task.assignee,
       due_at: ctx.now,
-      idempotency_key: `${walker.id}:${task.nodeId}`,
+      idempotency_key: taskKey(walker.id, task.nodeId),
     })),
   );
   if (rows.length === 0) return;

@@ -838,6 +838,7 @@ export interface OutboundMessages {
   updated_at: Generated<Timestamp>;
   variables: Json | null;
   variant_id: string | null;
+  walk_node_id: string | null;
 }
 
 export interface PeopleHistory {

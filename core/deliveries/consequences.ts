@@ -5,6 +5,7 @@
 import { sql } from "kysely";
 import type { EnrollmentEvent } from "../campaigns/index.ts";
 import type { EventType, SuppressionReason, TxContext } from "../kernel/index.ts";
+import { walkNode } from "../messages/index.ts";
 import type { ProviderEvent } from "../ports/index.ts";
 import * as suppression from "../suppression/index.ts";
 import type { Matched, Stored } from "./facts.ts";
@@ -159,7 +160,7 @@ interface Walking {
 export async function walkingTo(ctx: TxContext, targets: readonly suppression.Target[]): Promise<Walking[]> {
   if (targets.length === 0) return [];
   const { rows } = await sql<Walking>`
-    select e.id as "enrollmentId", m.id as "messageId", m.node_id as "nodeId", m.channel, m.suppression_key as address
+    select e.id as "enrollmentId", m.id as "messageId", ${walkNode} as "nodeId", m.channel, m.suppression_key as address
     from unnest(${targets.map((t) => t.channel)}::text[], ${targets.map((t) => t.address)}::text[]) as t(channel, address)
     join outbound_messages m on m.tenant_id = ${ctx.tenantId} and m.channel = t.channel and m.suppression_key = t.address
     join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id and e.status in ('active', 'paused')`.execute(

@@ -4,11 +4,13 @@
  */
 import { sql } from "kysely";
 import type { EventType, TxContext } from "../kernel/index.ts";
+import { walkNode } from "../messages/index.ts";
 
 /** A message as it is locked for its roll-up. */
 export interface Target {
   readonly id: string;
   readonly enrollmentId: string | null;
+  /** By which node its enrollment knows it. */
   readonly nodeId: string | null;
   readonly campaignId: string | null;
   readonly leadId: string | null;
@@ -107,12 +109,12 @@ export const saysMore = (message: Target, patch: Patch): boolean =>
 export async function lockMessages(ctx: TxContext, ids: readonly string[]): Promise<Map<string, Target>> {
   if (ids.length === 0) return new Map();
   const { rows } = await sql<Target>`
-    select id, contact_campaign_id as "enrollmentId", node_id as "nodeId", campaign_id as "campaignId", lead_id as "leadId", channel,
-           to_address as "toAddress", status, provider_message_id as "providerMessageId", sent_at as "sentAt", delivered_at as "deliveredAt", opened_at as "openedAt",
-           clicked_at as "clickedAt", replied_at as "repliedAt", bounced_at as "bouncedAt", complained_at as "complainedAt",
-           unsubscribed_at as "unsubscribedAt", failed_at as "failedAt"
-    from outbound_messages where tenant_id = ${ctx.tenantId} and id = any(${ids as string[]})
-    order by id for no key update`.execute(ctx.db);
+    select m.id, m.contact_campaign_id as "enrollmentId", ${walkNode} as "nodeId", m.campaign_id as "campaignId", m.lead_id as "leadId", m.channel,
+           m.to_address as "toAddress", m.status, m.provider_message_id as "providerMessageId", m.sent_at as "sentAt",
+           m.delivered_at as "deliveredAt", m.opened_at as "openedAt", m.clicked_at as "clickedAt", m.replied_at as "repliedAt",
+           m.bounced_at as "bouncedAt", m.complained_at as "complainedAt", m.unsubscribed_at as "unsubscribedAt", m.failed_at as "failedAt"
+    from outbound_messages m where m.tenant_id = ${ctx.tenantId} and m.id = any(${ids as string[]})
+    order by m.id for no key update`.execute(ctx.db);
   return new Map(rows.map((row) => [row.id, row]));
 }
 

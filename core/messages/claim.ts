@@ -44,7 +44,6 @@ export interface ClaimedMessage {
   readonly generation: number;
   readonly attempts: number;
   readonly enrollmentId: string | null;
-  readonly nodeId: string | null;
   readonly channel: Channel;
   readonly to: string;
   readonly suppressionKey: string;
@@ -109,11 +108,11 @@ export async function claimDue(
     claimed,
     held: final.filter((one) => one.verdict.kind === "hold").length,
     ended: final.flatMap(({ row, verdict }) =>
-      verdict.kind === "end" && row.contact_campaign_id !== null && row.node_id !== null
+      verdict.kind === "end" && row.contact_campaign_id !== null && row.walk_node_id !== null
         ? [
             {
               enrollmentId: row.contact_campaign_id,
-              nodeId: row.node_id,
+              nodeId: row.walk_node_id,
               kind: "failed" as const,
               reason: verdict.reason,
               at: ctx.now,
@@ -175,7 +174,6 @@ function toClaim(ctx: TxContext, { row, content }: Judged): ClaimedMessage[] {
       generation: row.generation + 1,
       attempts: row.attempts + 1,
       enrollmentId: row.contact_campaign_id,
-      nodeId: row.node_id,
       channel: row.channel,
       to: row.to_address,
       suppressionKey: row.suppression_key,

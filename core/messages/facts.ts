@@ -9,6 +9,7 @@ import { dncChannels, dncCovers } from "../suppression/index.ts";
 import type { TenantSettings } from "../tenancy/index.ts";
 import type { ContentSource } from "./content.ts";
 import type { DecisionFacts, GateFacts } from "./gate.ts";
+import { walkNode } from "./rename.ts";
 
 /** What of a stored decision says whose turn it is. */
 export type StoredTurn = Pick<DecisionFacts, "slot" | "places" | "taken">;
@@ -23,6 +24,8 @@ export interface Candidate {
   readonly to_address: string;
   readonly suppression_key: string;
   readonly node_id: string | null;
+  /** By which node its enrollment knows it. */
+  readonly walk_node_id: string | null;
   readonly variant_id: string | null;
   readonly plan_version_id: string | null;
   readonly template_id: string | null;
@@ -87,7 +90,8 @@ type Row = Omit<
 };
 
 /** What the gate asks of a lead, and what stands in for its company. Its whole record, and its company's, are read where a template names them. */
-const columns = sql`m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id, m.variant_id,
+const columns = sql`m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id,
+      ${walkNode} as walk_node_id, m.variant_id,
       m.plan_version_id, m.template_id, m.contact_campaign_id, m.campaign_id, m.sender_identity_id, m.channel_config_id, m.run_at,
       m.expires_at, m.decision`;
 const rowsOf = (source: RawBuilder<unknown>) => sql<Row>`

@@ -8,6 +8,7 @@ import type { Credentials, KeyService, Sender } from "../ports/index.ts";
 import { openCredentials } from "../tenancy/index.ts";
 import type { ChannelRow } from "./facts.ts";
 import type { CampaignPort, EnrollmentNews } from "./ports.ts";
+import { walkNode } from "./rename.ts";
 import { ambiguousFirstLookSeconds } from "./results.ts";
 
 /** Evidence that has not come after this long will not come: providers retry webhooks for a day. */
@@ -36,7 +37,6 @@ interface Open {
   readonly generation: number;
   readonly to_address: string;
   readonly contact_campaign_id: string | null;
-  readonly node_id: string | null;
   readonly started_at: Date;
   readonly attempt_id: string;
   readonly from: string;
@@ -87,7 +87,7 @@ async function expireLeases(ctx: TxContext, ids: readonly string[]): Promise<num
 
 async function openAttempts(ctx: TxContext, ids: readonly string[]): Promise<Open[]> {
   const { rows } = await sql<Open>`
-    select m.id, m.generation, m.to_address, m.contact_campaign_id, m.node_id, a.started_at, a.id as attempt_id,
+    select m.id, m.generation, m.to_address, m.contact_campaign_id, a.started_at, a.id as attempt_id,
            coalesce(s.from_email, cc.settings ->> 'from', '') as "from", to_jsonb(cc) as account
     from outbound_messages m
     join send_attempts a on a.tenant_id = m.tenant_id and a.message_id = m.id and a.generation = m.generation
@@ -134,25 +134,25 @@ async function resolve(
   const status = { found: "sent", absent: "queued", aged: "accepted_unknown", waiting: "ambiguous" }[end];
   const wait = end === "waiting" ? lookAgainSeconds : 0;
   const sent = end === "found" || end === "aged";
-  const { numAffectedRows } = await sql`
+  const { rows } = await sql<{ nodeId: string | null }>`
     update outbound_messages m
     set status = ${status}, run_at = ${ctx.now}::timestamptz + make_interval(secs => ${wait}),
         provider_message_id = coalesce(m.provider_message_id, ${providerMessageId}),
         sent_at = case when ${sent} then ${one.started_at}::timestamptz else m.sent_at end
-    where m.tenant_id = ${ctx.tenantId} and m.id = ${one.id} and m.generation = ${one.generation} and m.status = 'ambiguous'`.execute(
-    ctx.db,
-  );
-  if (numAffectedRows !== 1n) return false;
+    where m.tenant_id = ${ctx.tenantId} and m.id = ${one.id} and m.generation = ${one.generation} and m.status = 'ambiguous'
+    returning ${walkNode} as "nodeId"`.execute(ctx.db);
+  const [written] = rows;
+  if (!written) return false;
   reach("reconcile.settling");
   if (end === "waiting") return true;
   await sql`
     update send_attempts set resolved_by = ${end === "aged" ? "deadline" : "lookup"}, resolved_at = ${ctx.now},
       outcome = case when ${end} = 'found' then 'accepted' when ${end} = 'absent' then 'abandoned' else outcome end
     where tenant_id = ${ctx.tenantId} and id = ${one.attempt_id}`.execute(ctx.db);
-  if (sent && one.contact_campaign_id !== null && one.node_id !== null) {
+  if (sent && one.contact_campaign_id !== null && written.nodeId !== null) {
     const told: EnrollmentNews = {
       enrollmentId: one.contact_campaign_id,
-      nodeId: one.node_id,
+      nodeId: written.nodeId,
       kind: "sent",
       at: one.started_at,
     };

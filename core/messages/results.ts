@@ -11,6 +11,7 @@ import * as suppression from "../suppression/index.ts";
 import type { ClaimedMessage } from "./claim.ts";
 import { recheckSeconds } from "./gate.ts";
 import type { CampaignPort, EnrollmentNews } from "./ports.ts";
+import { walkNode } from "./rename.ts";
 
 /** `abandoned`: the call did not begin, because it would have begun late. */
 export type CallOutcome = SendOutcome | { readonly kind: "abandoned" };
@@ -67,7 +68,7 @@ export async function storeResults(
 ): Promise<void> {
   await transact(ctx, async (ctx) => {
     const stopped = await suppressRefused(ctx, results);
-    const held = new Set(await writeResults(ctx, results));
+    const held = await writeResults(ctx, results);
     reach("send.storing");
     await degradeAccounts(ctx, results);
     await markAddresses(ctx, results);
@@ -115,9 +116,12 @@ async function suppressRefused(
 /**
  * One statement: the enrollments are locked first, as everywhere, then attempts and messages are written. A row that somebody else changed
  * while we waited is looked at again as it is now.
- * @returns ids whose generation still held
+ * @returns whose generation still held, with the nodes their enrollments know them by: one may have been moved during the call
  */
-async function writeResults(ctx: TxContext, results: readonly CallResult[]): Promise<string[]> {
+async function writeResults(
+  ctx: TxContext,
+  results: readonly CallResult[],
+): Promise<ReadonlyMap<string, string | null>> {
   const rows = results.map(({ message, outcome }) => ({
     ...written(message, outcome),
     id: message.id,
@@ -129,7 +133,7 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
     reason: "reason" in outcome ? outcome.reason : null,
   }));
   const walking = [...new Set(results.flatMap(({ message }) => message.enrollmentId ?? []))];
-  const { rows: held } = await sql<{ id: string }>`
+  const { rows: held } = await sql<{ id: string; nodeId: string | null }>`
     with walkers as materialized (
       select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = any(${walking}) order by id for update
     ), r as materialized (
@@ -162,8 +166,8 @@ async function writeResults(ctx: TxContext, results: readonly CallResult[]): Pro
     from r where m.tenant_id = ${ctx.tenantId} and m.id = r.id and m.generation = r.generation
       -- Ambiguous under the same generation is the same call: its own answer, late, is the best evidence there is.
       and (m.status in ('sending', 'ambiguous') or r.status = 'sent')
-    returning m.id`.execute(ctx.db);
-  return held.map((row) => row.id);
+    returning m.id, ${walkNode} as "nodeId"`.execute(ctx.db);
+  return new Map(held.map((row) => [row.id, row.nodeId]));
 }
 
 /** Credentials that a provider refuses stop the account, not only the message: everything on it is held until somebody looks. */
@@ -193,9 +197,14 @@ async function markAddresses(ctx: TxContext, results: readonly CallResult[]): Pr
   );
 }
 
-function news(ctx: TxContext, { message, outcome }: CallResult, held: ReadonlySet<string>): EnrollmentNews[] {
-  if (message.enrollmentId === null || message.nodeId === null || !held.has(message.id)) return [];
-  const about = { enrollmentId: message.enrollmentId, nodeId: message.nodeId, at: ctx.now };
+function news(
+  ctx: TxContext,
+  { message, outcome }: CallResult,
+  held: ReadonlyMap<string, string | null>,
+): EnrollmentNews[] {
+  const nodeId = held.get(message.id) ?? null;
+  if (message.enrollmentId === null || nodeId === null) return [];
+  const about = { enrollmentId: message.enrollmentId, nodeId, at: ctx.now };
   if (outcome.kind === "accepted") return [{ ...about, kind: "sent" }];
   if (outcome.kind === "rejected" && outcome.failure !== "account")
     return [{ ...about, kind: "failed", reason: outcome.code }];

@@ -20,9 +20,10 @@ export const factCheckers: readonly Checker[] = [
       where id in ${moved(reach)} and state ? 'status' and status <> 'draft' and state ->> 'status' <> status and not (status = 'error')
       union all
       select e.tenant_id, e.id || ': sends without a message' from contact_campaigns e
-      where e.id in ${moved(reach)} and jsonb_typeof(e.state -> 'sends') = 'object'
-        and (select count(*) from jsonb_object_keys(e.state -> 'sends'))
-            > (select count(distinct m.node_id) from outbound_messages m where m.tenant_id = e.tenant_id and m.contact_campaign_id = e.id)
+      where e.id in ${moved(reach)} and jsonb_typeof(e.state -> 'sends') = 'object' and exists (
+        select from jsonb_object_keys(e.state -> 'sends') planned(node) where not exists (
+          select from outbound_messages m where m.tenant_id = e.tenant_id and m.contact_campaign_id = e.id
+            and coalesce(m.walk_node_id, m.node_id) = planned.node))
       union all
       select e.tenant_id, e.id || ': ended with work pending' from contact_campaigns e
       where e.id in ${moved(reach)} and e.status in ('stopped', 'completed')

@@ -113,9 +113,9 @@ const checks: readonly { readonly id: string; readonly title: string; readonly f
     id: "duplicate-key",
     title: "no provider accepted two messages for one campaign, node and address",
     find: `
-      select m.campaign_id || ' ' || m.node_id || ' ' || a.address as what
+      select m.campaign_id || ' ' || coalesce(m.walk_node_id, m.node_id) || ' ' || a.address as what
       from archive.referee_accepts a join outbound_messages m on m.id = a.message_id
-      group by m.tenant_id, m.campaign_id, m.node_id, a.address having count(*) > 1`,
+      group by m.tenant_id, m.campaign_id, coalesce(m.walk_node_id, m.node_id), a.address having count(*) > 1`,
   },
   {
     id: "unknown-accept",

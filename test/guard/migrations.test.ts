@@ -39,6 +39,8 @@ describe("the migrations of this repository", async () => {
       "actors",
       "company.master",
       "leads",
+      "outbound_messages",
+      "outbound_messages_walk_node",
       "webhook_deliveries",
       "message_events",
     ];
@@ -72,6 +74,10 @@ describe("the migrations of this repository", async () => {
       await sql`insert into webhook_deliveries
         (tenant_id, channel_config_id, provider, target, body, body_bytes, body_sha256, correlation_id)
       values (${tenantId}, 'chc_1', 'sendgrid', '/', 'x', 1, sha256('x'), 'corr_1')`.execute(tx);
+      await sql`insert into outbound_messages (tenant_id, channel, to_address, suppression_key, dedupe_key, node_id, walk_node_id, expires_at)
+      values (${tenantId}, 'email', 'kim@example.com', 'kim@example.com', 'key', 'intro', 'hello', app_now())`.execute(
+        tx,
+      );
       await sql`insert into message_events (tenant_id, event_at, provider, provider_event_id, event_type, channel)
       values (${tenantId}, app_now(), 'sendgrid', 'e1', 'opened', 'email')`.execute(tx);
     });

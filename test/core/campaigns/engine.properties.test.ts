@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { compilePlan } from "../../../core/campaigns/compile.ts";
 import { advance } from "../../../core/campaigns/engine.ts";
 import { Net } from "../../../core/campaigns/fold.ts";
-import { migrateState } from "../../../core/campaigns/migrate.ts";
+import { migrateState, type NodeMap, renamedBy } from "../../../core/campaigns/migrate.ts";
 import type { Plan } from "../../../core/campaigns/plan.ts";
 import {
   type Effect,
@@ -331,24 +331,37 @@ test("reactions to an ended enrollment leave the same facts in any order and any
   );
 });
 
-test("a migration never sends a sent node again and forgets nothing", () => {
+test("a migration forgets nothing, sends no sent node again and mixes only what its map brings together", () => {
+  const names = fc.constantFrom("intro", "constructor", "toString", "bump", "hasOwnProperty", "n5", "elsewhere");
+  const maps = fc.dictionary(names, names, { maxKeys: 5, noNullPrototype: true });
+  let renamed = 0;
+  const check = (plan: Plan, target: Plan, nodeMap: NodeMap, before: EnrollmentState, now: Date) => {
+    const { state, effects, problem } = migrateState(plan, target, before, nodeMap, now);
+    expect(EnrollmentState.parse(JSON.parse(JSON.stringify(state)))).toEqual(state);
+    // Who stays on the old plan keeps its names.
+    if (problem !== undefined) return expect(state.sends).toEqual(before.sends);
+    const told = new Map(renamedBy(plan, nodeMap).map(({ from, to }) => [from, to]));
+    for (const [name, sources] of Map.groupBy(Object.entries(before.sends), ([id]) => told.get(id) ?? id)) {
+      const sentAts = sources.flatMap(([, { sentAt }]) => sentAt ?? []).toSorted();
+      expect(state.sends[name]?.sentAt).toBe(sentAts[0]);
+      const known = new Set(sources.flatMap(([, { events }]) => Object.keys(events)));
+      expect(new Set(Object.keys(state.sends[name]?.events ?? {}))).toEqual(known);
+      if (sources.length > 1) for (const [id] of sources) expect(nodeMap[id] ?? id).toBe(name);
+      expect(effects.filter((it) => it.type === "send" && it.nodeId === name)).toEqual([]);
+      renamed += sources.filter(([id]) => id !== name).length;
+    }
+  };
   fc.assert(
-    fc.property(plans, plans, moves, (plan, other, draws) => {
+    fc.property(plans, plans, moves, maps, (plan, other, draws, nodeMap) => {
       const last = run(plan, draws).at(-1);
       if (!last) return;
       expect(migrateState(plan, plan, last.after, {}, last.now).problem).toBeUndefined();
-      for (const target of [plan, other]) {
-        const { state, effects } = migrateState(plan, target, last.after, {}, last.now);
-        const resent = effects.flatMap((it) =>
-          it.type === "send" && Object.hasOwn(last.after.sends, it.nodeId) ? [it.nodeId] : [],
-        );
-        expect(resent).toEqual([]);
-        expect(state.sends).toMatchObject(last.after.sends);
-        expect(EnrollmentState.parse(JSON.parse(JSON.stringify(state)))).toEqual(state);
-      }
+      for (const target of [plan, other])
+        for (const map of [{}, nodeMap]) check(plan, target, map, last.after, last.now);
     }),
     { numRuns: runs(60, 150) },
   );
+  expect(renamed).toBeGreaterThan(0);
 });
 
 test("however events are batched, what a batch says it sends is exactly what its state has more than before", () => {

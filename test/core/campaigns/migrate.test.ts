@@ -139,4 +139,50 @@ describe("moving a running enrollment to a new version", () => {
       m: { sentAt: iso(0), outcome: "sent", events: { opened: iso(1), delivered: iso(1) } },
     });
   });
+
+  test("two nodes may change places, and a name passed on along a chain brings its own facts", () => {
+    const swapped = planOf({ start: "b", nodes: [email("b", next("a")), email("a", next("c")), email("c")] });
+    const { state } = migrateState(old, swapped, atB, { a: "b", b: "a" }, hoursLater(80));
+    expect(state).toMatchObject({ nodeId: "a", sends: { a: { sentAt: iso(73) }, b: { events: { opened: iso(1) } } } });
+    const longer = planOf({ start: "a", nodes: [email("a", next("b")), email("b", next("c")), email("c")] });
+    const chain = migrateState(old, longer, atB, { a: "b", b: "c" }, hoursLater(80)).state;
+    expect(chain).toMatchObject({ nodeId: "c", sends: { b: { events: { opened: iso(1) } }, c: { sentAt: iso(73) } } });
+  });
+
+  test("a node whose name goes to another one has no counterpart, and what is known of its message stays apart", () => {
+    const plan = planOf({ start: "a", nodes: [email("a", next("b")), email("b")] });
+    const { state } = migrateState(old, plan, atB, { b: "a", c: "b" }, hoursLater(80));
+    const { a, b, ...retired } = state.sends;
+    expect([a, b]).toMatchObject([{ sentAt: iso(73), events: {} }, undefined]);
+    expect(Object.values(retired)).toMatchObject([{ sentAt: iso(0), events: { opened: iso(1) } }]);
+    const [name = ""] = Object.keys(retired);
+    // An answer to it is an answer all the same, also after another move.
+    const again = migrateState(plan, old, state, { a: "b", b: "c" }, hoursLater(81)).state;
+    expect(advance(old, again, reaction(name, "replied", 82), hoursLater(82)).state).toMatchObject({
+      status: "stopped",
+      exitReason: "replied",
+    });
+  });
+
+  test("whoever stands on a node whose name goes to another one needs an entry for it", () => {
+    const plan = planOf({ start: "a", nodes: [email("a", next("b")), email("b")] });
+    const { state, problem } = migrateState(old, plan, atB, { c: "b" }, hoursLater(80));
+    expect(problem).toMatch(/"b" has no counterpart: "c" takes its name/);
+    expect(state).toMatchObject({ status: "paused", nodeId: "b", sends: atB.sends });
+    const found = migrateState(old, plan, state, { b: "b", c: "b" }, hoursLater(81));
+    expect(found).toMatchObject({ state: { nodeId: "b", sends: atB.sends } });
+    expect(found.problem).toBeUndefined();
+  });
+
+  test("a map may speak of nodes that another version has: the name that this one's node bears stays its own", () => {
+    expect(migrateState(old, old, atB, { earlier: "b" }, hoursLater(80)).state).toEqual(atB);
+  });
+
+  test("who cannot move yet keeps every name", () => {
+    const plan = planOf({ start: "x", nodes: [email("x", next("y")), email("y")] });
+    expect(migrateState(old, plan, atB, { a: "x" }, hoursLater(80))).toMatchObject({
+      problem: expect.any(String),
+      state: { nodeId: "b", sends: atB.sends },
+    });
+  });
 });

@@ -889,7 +889,7 @@ table public.imports owner outrider_owner (
   constraint imports_id_check CHECK (starts_with(id, 'imp_'::text))
   constraint imports_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
-CREATE INDEX imports_ready ON public.imports USING btree (run_at) WHERE (status = 'pending'::text);
+CREATE INDEX imports_ready ON public.imports USING btree (tenant_id, run_at, id) WHERE (status = 'pending'::text);
 CREATE INDEX imports_running ON public.imports USING btree (lease_until) WHERE (status = 'running'::text);
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
@@ -1270,10 +1270,10 @@ table public.outbound_messages owner outrider_owner with fillfactor=80, autovacu
 CREATE INDEX attempt_logs_lead_idx ON public.outbound_messages USING btree (tenant_id, lead_id);
 CREATE INDEX idx_outbound_messages_provider_lookup ON public.outbound_messages USING btree (provider, provider_message_id) WHERE (provider_message_id IS NOT NULL);
 CREATE INDEX outbound_messages_address_idx ON public.outbound_messages USING btree (tenant_id, channel, suppression_key, sent_at);
-CREATE INDEX outbound_messages_ambiguous ON public.outbound_messages USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = 'ambiguous'::text);
+CREATE INDEX outbound_messages_ambiguous ON public.outbound_messages USING btree (tenant_id, run_at, id) WHERE (status = 'ambiguous'::text);
 CREATE INDEX outbound_messages_campaign_idx ON public.outbound_messages USING btree (tenant_id, campaign_id, id) INCLUDE (sent_at);
 CREATE INDEX outbound_messages_enrollment_idx ON public.outbound_messages USING btree (tenant_id, contact_campaign_id);
-CREATE INDEX outbound_messages_ready ON public.outbound_messages USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = ANY (ARRAY['queued'::text, 'held'::text]));
+CREATE INDEX outbound_messages_ready ON public.outbound_messages USING btree (tenant_id, run_at, id) WHERE (status = ANY (ARRAY['queued'::text, 'held'::text]));
 CREATE INDEX outbound_messages_sending ON public.outbound_messages USING btree (lease_until) INCLUDE (tenant_id, id) WHERE (status = 'sending'::text);
 row security enabled and forced;
 policy sweeper_due permissive for select to outrider_sweeper using (true);
@@ -1310,7 +1310,7 @@ table public.scheduled_actions owner outrider_owner with fillfactor=80, autovacu
   constraint scheduled_actions_id_check CHECK (starts_with(id, 'sact_'::text))
   constraint scheduled_actions_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
-CREATE INDEX idx_scheduled_actions_ready ON public.scheduled_actions USING btree (status, run_at) INCLUDE (tenant_id, id) WHERE (status = 'pending'::text);
+CREATE INDEX idx_scheduled_actions_ready ON public.scheduled_actions USING btree (tenant_id, run_at, id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_campaign_idx ON public.scheduled_actions USING btree (tenant_id, campaign_id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_enrollment_idx ON public.scheduled_actions USING btree (tenant_id, contact_campaign_id) WHERE (status = 'pending'::text);
 CREATE INDEX scheduled_actions_failed ON public.scheduled_actions USING btree (tenant_id) WHERE (status = 'failed'::text);
@@ -1434,6 +1434,7 @@ table public.sweep_state owner outrider_owner (
   kind text not null
   swept_until timestamp with time zone not null default '-infinity'::timestamp with time zone
   full_pass_at timestamp with time zone not null default '-infinity'::timestamp with time zone
+  behind jsonb not null default '{}'::jsonb
   constraint sweep_state_pkey PRIMARY KEY (kind)
 );
 -- no row security
@@ -1499,6 +1500,7 @@ table public.tenants owner outrider_owner (
   suspended_at timestamp with time zone
   created_at timestamp with time zone not null default app_now()
   updated_at timestamp with time zone not null default app_now()
+  waking jsonb not null default '{}'::jsonb
   constraint tenants_pkey PRIMARY KEY (id)
   constraint tenants_id_organization_id_key UNIQUE (id, organization_id)
   constraint tenants_slug_key UNIQUE (slug)
@@ -1506,13 +1508,14 @@ table public.tenants owner outrider_owner (
   constraint tenants_id_check CHECK (starts_with(id, 'tenant_'::text))
   constraint tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text])))
 );
+CREATE INDEX tenants_waking ON public.tenants USING btree (id) WHERE (waking <> '{}'::jsonb);
 row security enabled and forced;
 policy sweeper_lookup permissive for select to outrider_sweeper using (true);
 policy tenant_isolation_policy permissive for all to public using ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tenants FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 grant select to outrider_app;
-grant select (id, status) to outrider_sweeper;
-grant update (name, settings, status, suspended_at, updated_at) to outrider_app;
+grant select (id, status, waking) to outrider_sweeper;
+grant update (name, settings, status, suspended_at, updated_at, waking) to outrider_app;
 
 table public.tracked_links owner outrider_owner (
   tenant_id text not null
@@ -1571,7 +1574,7 @@ table public.webhook_deliveries owner outrider_owner with fillfactor=90, autovac
   constraint webhook_deliveries_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
 CREATE INDEX webhook_deliveries_failed ON public.webhook_deliveries USING btree (tenant_id) WHERE (status = 'failed'::text);
-CREATE INDEX webhook_deliveries_ready ON public.webhook_deliveries USING btree (run_at) INCLUDE (tenant_id, id) WHERE (status = 'pending'::text);
+CREATE INDEX webhook_deliveries_ready ON public.webhook_deliveries USING btree (tenant_id, run_at, id) WHERE (status = 'pending'::text);
 CREATE INDEX webhook_deliveries_running ON public.webhook_deliveries USING btree (lease_until) INCLUDE (tenant_id, id) WHERE (status = 'running'::text);
 CREATE INDEX webhook_events_tenant_idx ON public.webhook_deliveries USING btree (tenant_id, received_at DESC);
 row security enabled and forced;
@@ -2292,41 +2295,64 @@ CREATE OR REPLACE FUNCTION public.due_work(p_kind text, p_limit integer, p_full_
 AS $function$
 declare
   at timestamptz := app_now();
+  reached timestamptz := at;
+  is_full boolean;
   low timestamptz;
+  behind_before jsonb;
+  behind_now jsonb;
   waiting text;
   leased text;
   work text;
-  found_rows int;
-  reached timestamptz := at;
+  due text;
+  those text[];
+  share int;
+  taken int;
+  cut int;
 begin
+  if p_kind = 'wake' then
+    return query select t.id, t.id from tenants t where t.waking <> '{}' order by t.id limit p_limit;
+    return;
+  end if;
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
-  select case when s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at then '-infinity' else s.swept_until end
-  into low from sweep_state s where s.kind = p_kind for update skip locked;
+  select s.full_pass_at <= at - make_interval(secs => p_full_pass_seconds) or s.full_pass_at > at, s.swept_until, s.behind
+  into is_full, low, behind_before from sweep_state s where s.kind = p_kind for update skip locked;
   if not found then return; end if;
+  if is_full then low := '-infinity'; behind_before := '{}'; end if;
 
   work := case p_kind when 'deliveries' then 'webhook_deliveries' when 'actions' then 'scheduled_actions' when 'imports' then 'imports'
                       when 'send' then 'outbound_messages' when 'reconcile' then 'outbound_messages' end;
   if work is null then raise exception 'unknown kind of work %', p_kind using errcode = 'invalid_parameter_value'; end if;
   waiting := case p_kind when 'send' then 'status in (''queued'', ''held'')' when 'reconcile' then 'status = ''ambiguous''' else 'status = ''pending''' end;
   leased := case p_kind when 'send' then null when 'actions' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
+  -- One tenant's oldest, at most $4. In the order of the index, or a planner that expects many of them reads the table from its beginning.
+  due := format('(select w.tenant_id, w.id, w.run_at from %I w where w.tenant_id = t.id and %s
+    and w.run_at >= coalesce(($3 ->> t.id)::timestamptz, $1) and w.run_at <= $2 order by w.tenant_id, w.run_at, w.id limit $4)', work, waiting);
 
-  return query execute format(
-    'select w.tenant_id, w.id from %I w where %s and w.run_at >= $1 and w.run_at <= $2 order by w.run_at, w.id limit $3', work, waiting)
-    using low, at, p_limit;
-  get diagnostics found_rows = row_count;
-  if found_rows = p_limit then
-    -- More is due than one sweep may ring for: the next one goes on where this one stopped.
-    execute format(
-      'select max(d.run_at) from (select w.run_at from %I w where %s and w.run_at >= $1 and w.run_at <= $2 order by w.run_at, w.id limit $3) d',
-      work, waiting) into reached using low, at, p_limit;
+  execute format('select array_agg(t.id) from tenants t, lateral %s d', due) into those using low, at, behind_before, 1;
+  behind_now := '{}';
+  if those is not null then
+    share := greatest(1, p_limit / cardinality(those));
+    -- Each round shares out what the last one left over. Four leave next to nothing, and the next sweep begins anew.
+    for round in 1..4 loop
+      execute format('select sum(c.n), count(*) filter (where c.n = $4), coalesce(jsonb_object_agg(t.id, c.latest) filter (where c.n = $4), ''{}'')
+        from unnest($5) t(id), lateral (select count(*) as n, max(d.run_at) as latest from %s d) c', due)
+        into taken, cut, behind_now using low, at, behind_before, share, those;
+      exit when cut = 0 or p_limit - taken < cut or round = 4;
+      share := share + (p_limit - taken) / cut;
+    end loop;
+    return query execute format('select d.tenant_id, d.id from unnest($5) t(id), lateral %s d order by d.run_at, d.id limit $6', due)
+      using low, at, behind_before, share, those, p_limit;
   end if;
   if leased is not null then
     return query execute format('select w.tenant_id, w.id from %I w where %s and w.lease_until <= $1 order by w.lease_until limit 1000', work, leased)
       using at;
   end if;
-  update sweep_state s set swept_until = reached, full_pass_at = case when low = '-infinity' then at else s.full_pass_at end where s.kind = p_kind;
+  -- More tenants than rows allowed: who had no turn is looked for from the same instant again.
+  if cardinality(those) > p_limit then reached := low; behind_now := behind_before; end if;
+  update sweep_state s set swept_until = reached, behind = behind_now, full_pass_at = case when is_full then at else s.full_pass_at end
+  where s.kind = p_kind;
 end $function$;
 grant execute to outrider_app;
 

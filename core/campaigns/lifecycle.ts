@@ -53,10 +53,14 @@ export const activate = command(ById, async (ctx, { id, reason }): Promise<Campa
   await move(ctx, id, "active", reason ?? "activated");
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);
+  await releaseMessages(ctx, id);
   return campaignOf(ctx, id);
 });
 
-/** Nothing of this campaign starts after this has committed; what a provider already has is on its way. */
+/**
+ * Nothing of this campaign starts after this has committed; what a provider already has is on its way. Its messages wait for `resume`, or
+ * until they expire.
+ */
 export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
   await move(ctx, id, "paused", reason ?? "paused");
   await sql`
@@ -65,7 +69,7 @@ export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign
     ctx.db,
   );
   await sql`
-    update outbound_messages set status = 'held', hold_reason = 'campaign_not_active', last_error = 'the campaign is paused'
+    update outbound_messages set status = 'held', hold_reason = 'campaign_not_active', last_error = 'the campaign is paused', run_at = expires_at
     where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status in ('queued', 'held')`.execute(ctx.db);
   return campaignOf(ctx, id);
 });
@@ -75,15 +79,19 @@ export const resume = command(ById, async (ctx, { id, reason }): Promise<Campaig
   await move(ctx, id, "active", reason ?? "resumed");
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);
+  await releaseMessages(ctx, id);
+  return campaignOf(ctx, id);
+});
+
+async function releaseMessages(ctx: TxContext, campaignId: string): Promise<void> {
   const { rows } = await sql<{ id: string; due: boolean }>`
     update outbound_messages set status = 'queued', hold_reason = null, run_at = greatest(${ctx.now}::timestamptz, (decision ->> 'slot')::timestamptz)
-    where tenant_id = ${ctx.tenantId} and campaign_id = ${id} and status = 'held' and hold_reason = 'campaign_not_active'
+    where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and status = 'held' and hold_reason = 'campaign_not_active'
     returning id, run_at <= ${ctx.now} as due`.execute(ctx.db);
   const due = rows.filter((row) => row.due);
   if (due.length > 0)
     ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: due.slice(0, maxRung).map((row) => row.id) });
-  return campaignOf(ctx, id);
-});
+}
 
 /** For good. Everybody on the way is stopped, everything unsent is cancelled. */
 export const stop = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {

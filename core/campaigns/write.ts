@@ -31,6 +31,7 @@ export async function writeNets(ctx: TxContext, changed: readonly Changed[]): Pr
       reason,
     );
   }
+  await wakeResumed(ctx, changed);
   await schedule(ctx, changed);
   await updateLeads(ctx, changed);
   await createTasks(ctx, changed);
@@ -85,6 +86,18 @@ async function cancelActions(ctx: TxContext, changed: readonly Changed[]): Promi
     from unnest(${pairs.map((p) => p.id)}::text[], ${pairs.map((p) => p.node)}::text[]) as r(enrollment, node)
     where a.tenant_id = ${ctx.tenantId} and a.contact_campaign_id = r.enrollment and a.status = 'pending'
       and (r.node is null or a.node_id = r.node)`.execute(ctx.db);
+}
+
+/** What was held because its enrollment was paused is looked at now. Whoever decides on it has the enrollment locked: none is missed. */
+async function wakeResumed(ctx: TxContext, changed: readonly Changed[]): Promise<void> {
+  const resumed = changed.filter(({ walker, net }) => walker.status === "paused" && net.state.status === "active");
+  if (resumed.length === 0) return;
+  const { rows } = await sql<{ id: string }>`
+    update outbound_messages set run_at = ${ctx.now}
+    where tenant_id = ${ctx.tenantId} and contact_campaign_id = any(${resumed.map(({ net }) => net.enrollmentId)}) and status = 'held'
+      and hold_reason = 'enrollment_not_active'
+    returning id`.execute(ctx.db);
+  if (rows.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.map((row) => row.id) });
 }
 
 /** While its campaign is paused, an action waits at infinity and remembers when it was due. */

@@ -996,6 +996,7 @@ export interface SimulatedSends {
 }
 
 export interface SweepState {
+  behind: Generated<Json>;
   full_pass_at: Generated<Timestamp>;
   kind: string;
   swept_until: Generated<Timestamp>;
@@ -1040,6 +1041,7 @@ export interface Tenants {
   status: Generated<string>;
   suspended_at: Timestamp | null;
   updated_at: Generated<Timestamp>;
+  waking: Generated<Json>;
 }
 
 export interface TrackedLinks {

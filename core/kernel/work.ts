@@ -141,12 +141,12 @@ export const limitLockWaits = (db: Transaction<DB>, ms: number) =>
 export const isLockTimeout = (error: unknown): boolean =>
   error instanceof Error && "code" in error && error.code === "55P03";
 
-/** What a sweep can ask for; `reconcile` are sends whose end is unknown. */
-export type DueKind = "deliveries" | "actions" | "imports" | "send" | "reconcile";
+/** What a sweep can ask for; `reconcile` are sends whose end is unknown, `wake` tenants whose held messages are being woken (`wakeNoted`). */
+export type DueKind = "deliveries" | "actions" | "imports" | "send" | "reconcile" | "wake";
 
 /**
  * Work that is due for any tenant, by tenant: ids only, read through a function that may see nothing else. Runs without a tenant.
- * @param limit rows per call; what is beyond it is returned by the next one
+ * @param limit rows per call; what is beyond it is returned by the next one. While several tenants wait, none gets more than its share
  */
 export async function dueWork(db: Kysely<DB>, kind: DueKind, limit: number): Promise<ReadonlyMap<string, string[]>> {
   const { rows } = await sql<{ tenant_id: string; id: string }>`

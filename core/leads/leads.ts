@@ -17,7 +17,7 @@ import {
   paged,
   query,
   type TxContext,
-  wakeHeld,
+  wakeLead,
 } from "../kernel/index.ts";
 import { addContact, type Contact } from "./contacts.ts";
 import { leadColumns, leadFields, several, tag, tags, triggerTypes } from "./fields.ts";
@@ -281,7 +281,7 @@ export const updateLead = command(
     if (ownerId) await checkOwner(ctx, ownerId);
     if (fields.phone) await checkPhone(ctx, fields.phone, id);
     // A template may have waited for a value. Messages are locked before leads.
-    await wakeHeld(ctx, ["render_failed"], { leadId: id });
+    await wakeLead(ctx, id);
     const row = await ctx.db
       .updateTable("leads")
       .set({

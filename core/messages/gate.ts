@@ -15,10 +15,16 @@ import {
   RULESET_VERSION,
   type ZoneEvidence,
 } from "../compliance/index.ts";
-import type { Channel, GateReason, MessageStatus, SuppressionReason } from "../kernel/index.ts";
+import {
+  type Channel,
+  endedByAct,
+  type GateReason,
+  type MessageStatus,
+  type SuppressionReason,
+} from "../kernel/index.ts";
 import type { Place } from "./rate.ts";
 
-/** How long a hold without a known end waits before it is looked at again. */
+/** How long a hold that ends by facts nobody announces waits before it is looked at again. */
 export const recheckSeconds = 900;
 
 export interface GateFacts {
@@ -189,8 +195,9 @@ export function decide(facts: GateFacts, now: Date): Verdict {
     if ("end" in answer) {
       return { kind: "end", status: answer.end, reason: answer.reason, detail: answer.detail, facts: seen };
     }
-    const recheck = new Date(now.getTime() + recheckSeconds * 1000);
-    const until = answer.until ?? recheck;
+    // What an act ends is woken by it (core/kernel/wake.ts): until then it costs nothing, and it expires when its time comes.
+    const unknown = endedByAct.has(answer.hold) ? facts.expiresAt : new Date(now.getTime() + recheckSeconds * 1000);
+    const until = answer.until ?? unknown;
     return {
       kind: "hold",
       reason: answer.hold,

@@ -46,6 +46,7 @@ const sweeperReads = [
   "revoked_at",
   "expires_at",
   "ran_at",
+  "waking",
 ];
 
 /** Every table of ours with the column that says whose a row is; null where there is none. Partitions are tables of their own here. */

@@ -6,6 +6,7 @@ import { type Kysely, sql } from "kysely";
 import * as z from "zod";
 import type { DB } from "../db/types.gen.ts";
 import {
+  beforeMending,
   type Context,
   command,
   DomainError,
@@ -146,7 +147,7 @@ const withUrl = <T extends { readonly provider: string; readonly id: string }>(d
 const place = (tenantId: string, id: string) => ({ tenantId, row: id, column: "channel_configs.api_credentials" });
 
 /** What messages are held for while no account works. */
-const heldForAccount = ["credentials", "channel_unavailable"] as const;
+export const heldForAccount = ["credentials", "channel_unavailable"] as const;
 
 /** Sealing asks the key service, which is why it happens between two transactions and not inside one. */
 export const createChannel = Object.assign(
@@ -156,6 +157,7 @@ export const createChannel = Object.assign(
     const id = await transact(ctx, async (ctx) => newId("channelConfig", ctx.now));
     const api_credentials = await seal(deps.keys, JSON.stringify(credentials), place(ctx.tenantId, id));
     return transact(ctx, async (ctx) => {
+      await beforeMending(ctx);
       const row = await ctx.db
         .insertInto("channel_configs")
         .values({
@@ -183,6 +185,7 @@ export const updateChannel = Object.assign(
     const sealed = credentials && (await seal(deps.keys, JSON.stringify(credentials), place(ctx.tenantId, id)));
     const healed = status ?? (credentials ? "active" : undefined);
     return transact(ctx, async (ctx) => {
+      if (healed === "active") await beforeMending(ctx);
       const row = await ctx.db
         .updateTable("channel_configs")
         .set((eb) => ({

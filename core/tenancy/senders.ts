@@ -5,6 +5,7 @@
 import { sql } from "kysely";
 import * as z from "zod";
 import {
+  beforeMending,
   command,
   DomainError,
   decodeCursor,
@@ -19,6 +20,7 @@ import {
   type TxContext,
   wakeHeld,
 } from "../kernel/index.ts";
+import { heldForAccount } from "./channels.ts";
 import { actorOf } from "./keys.ts";
 
 export const senderStatuses = ["pending", "verified", "failed"] as const;
@@ -149,11 +151,15 @@ async function mark(
   return row;
 }
 
+/** What a sender that may send lets go: with it comes the account its mail leaves through. */
+const heldForSender = ["sender_unverified", ...heldForAccount] as const;
+
 /** After the provider, or the tenant's DNS, has proved the address. The first verified sender becomes the default. */
 export const markSenderVerified = command(MarkVerified, async (ctx, input): Promise<SenderIdentity> => {
+  await beforeMending(ctx);
   await lockTenant(ctx);
   const row = await mark(ctx, input, "verified");
-  await wakeHeld(ctx, ["sender_unverified"]);
+  await wakeHeld(ctx, heldForSender);
   const other = await ctx.db
     .selectFrom("email_sender_identities")
     .select("id")
@@ -191,10 +197,11 @@ async function makeDefault(ctx: TxContext, id: string): Promise<SenderIdentity> 
 export const setDefaultSender = command(
   z.object({ id: idOf("sender") }),
   async (ctx, { id }): Promise<SenderIdentity> => {
+    await beforeMending(ctx);
     await lockTenant(ctx);
     const row = await find(ctx, id);
     if (row.status !== "verified") throw errors.unverified(id);
-    await wakeHeld(ctx, ["sender_unverified"]);
+    await wakeHeld(ctx, heldForSender);
     return makeDefault(ctx, id);
   },
 );

@@ -5,6 +5,7 @@
 import { sql } from "kysely";
 import * as z from "zod";
 import {
+  beforeMending,
   channels,
   closeTenantGate,
   command,
@@ -136,12 +137,13 @@ export const updateTenantSettings = command(
     return { set: parsed.data ?? {}, drop: Object.keys(patch).filter((key) => patch[key] === null) };
   }),
   async (ctx, { set, drop }): Promise<Tenant> => {
+    const changed = [...Object.keys(set), ...drop] as (keyof TenantSettings)[];
+    const reasons = new Set(changed.flatMap((key) => heldFor[key] ?? []));
+    if (reasons.size > 0) await beforeMending(ctx);
     await sql`
       update tenants set settings = (settings || ${JSON.stringify(set)}::jsonb) - ${drop}::text[] where id = ${ctx.tenantId}`.execute(
       ctx.db,
     );
-    const changed = [...Object.keys(set), ...drop] as (keyof TenantSettings)[];
-    const reasons = new Set(changed.flatMap((key) => heldFor[key] ?? []));
     if (reasons.size > 0) await wakeHeld(ctx, [...reasons]);
     return current(ctx);
   },
@@ -163,6 +165,7 @@ export const suspendTenant = command(z.object({}), async (ctx): Promise<Tenant> 
 });
 
 export const resumeTenant = command(z.object({}), async (ctx): Promise<Tenant> => {
+  await beforeMending(ctx);
   await ctx.db
     .updateTable("tenants")
     .set({ status: "active", suspended_at: null })

@@ -60,6 +60,8 @@ const sweeperMaySee = new Set([
   "expires_at",
   // When a tenant was last examined: whose turn it is.
   "ran_at",
+  // What a tenant has mended: reasons of the gate and instants.
+  "waking",
 ]);
 
 interface Refusal {

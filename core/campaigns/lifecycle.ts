@@ -50,10 +50,10 @@ async function move(
 export const activate = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
   const { planVersionId } = await campaignOf(ctx, id);
   if (planVersionId === null) throw errors.noPlan(id);
-  await move(ctx, id, "active", reason ?? "activated");
+  const from = await move(ctx, id, "active", reason ?? "activated");
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);
-  await releaseMessages(ctx, id);
+  if (from === "paused") await releaseMessages(ctx, id);
   return campaignOf(ctx, id);
 });
 

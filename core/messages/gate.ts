@@ -27,6 +27,16 @@ import type { Place } from "./rate.ts";
 /** How long a hold that ends by facts nobody announces waits before it is looked at again. */
 export const recheckSeconds = 900;
 
+/** An act that ends a hold wakes what it held (core/kernel/wake.ts). One that forgot to, by a defect of ours, costs so long and not the message. */
+export const longestHoldSeconds = 6 * 3_600;
+
+/** When a hold without a known end is looked at again, if nobody wakes it. What expires before is looked at then, to be ended. */
+function nextLook(hold: GateReason, expiresAt: Date, now: Date): Date {
+  const recheck = now.getTime() + recheckSeconds * 1_000;
+  if (!endedByAct.has(hold)) return new Date(recheck);
+  return new Date(Math.min(now.getTime() + longestHoldSeconds * 1_000, Math.max(recheck, expiresAt.getTime())));
+}
+
 export interface GateFacts {
   readonly channel: Channel;
   readonly messageClass: "marketing" | "transactional";
@@ -195,8 +205,7 @@ export function decide(facts: GateFacts, now: Date): Verdict {
     if ("end" in answer) {
       return { kind: "end", status: answer.end, reason: answer.reason, detail: answer.detail, facts: seen };
     }
-    // What an act ends is woken by it (core/kernel/wake.ts): until then it costs nothing, and it expires when its time comes.
-    const unknown = endedByAct.has(answer.hold) ? facts.expiresAt : new Date(now.getTime() + recheckSeconds * 1000);
+    const unknown = nextLook(answer.hold, facts.expiresAt, now);
     const until = answer.until ?? unknown;
     return {
       kind: "hold",

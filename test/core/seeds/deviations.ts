@@ -291,6 +291,12 @@ export const deviations: readonly Deviation[] = [
     reason: "D-08: coalesce, because a lead without a first or a last name could not be found.",
   },
   {
+    id: "001.I.idx_scheduled_actions_ready",
+    where: "index idx_scheduled_actions_ready",
+    reason:
+      "map §2, row scheduling, and decision 0020: tenant first, because a sweep gives every tenant its share; the status is fixed by the predicate of the index.",
+  },
+  {
     id: "004.I.idx_enrollments_next_step",
     where: "index idx_scheduled_actions_ready",
     reason: "map §2, row scheduling: one scheduler; the next step of an enrollment is its pending scheduled action.",

@@ -32,9 +32,8 @@ export const longestHoldSeconds = 6 * 3_600;
 
 /** When a hold without a known end is looked at again, if nobody wakes it. What expires before is looked at then, to be ended. */
 function nextLook(hold: GateReason, expiresAt: Date, now: Date): Date {
-  const recheck = now.getTime() + recheckSeconds * 1_000;
-  if (!endedByAct.has(hold)) return new Date(recheck);
-  return new Date(Math.min(now.getTime() + longestHoldSeconds * 1_000, Math.max(recheck, expiresAt.getTime())));
+  if (!endedByAct.has(hold)) return new Date(now.getTime() + recheckSeconds * 1_000);
+  return new Date(Math.min(now.getTime() + longestHoldSeconds * 1_000, expiresAt.getTime()));
 }
 
 export interface GateFacts {

@@ -150,6 +150,20 @@ describe.each(holds)("messages held for %s", (_, reason, hold, mend) => {
   });
 });
 
+it("what no act has woken is looked at every six hours: a defect of ours delays a message and does not lose it", async () => {
+  const one = await queued(1);
+  await suspendTenant(one.tenant, {});
+  await pump(one.tenant);
+  expect(await statuses(one)).toMatchObject([{ status: "held", reason: "tenant_suspended" }]);
+  await sql`update tenants set status = 'active', suspended_at = null where id = ${one.tenant.tenantId}`.execute(
+    database.owner,
+  );
+  await advance(database, 5 * hour);
+  expect(await pump(one.tenant)).toMatchObject({ accepted: 0 });
+  await advance(database, hour);
+  expect(await pump(one.tenant)).toMatchObject({ accepted: 1 });
+});
+
 describe("a mending", () => {
   /** Held for a sender, in numbers that no mending wakes at once. */
   const crowd = async (count: number): Promise<Held> => {

@@ -47,7 +47,7 @@ export async function batchLines(rig: Rig): Promise<void> {
     webhooks: { sendgrid },
     wallClock: () => new Date(),
     contextFor: () => ({ ...tenant, ring: async () => {} }),
-    apply: async () => true,
+    apply: async () => "applied",
   });
   await rig.raw.query(
     "create table raw_bytes (id uuid primary key default uuidv7(), key text not null unique, body bytea not null)",

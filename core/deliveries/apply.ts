@@ -112,26 +112,27 @@ export async function applyDeliveries(
   return total;
 }
 
+/** `set_aside`: it cannot be applied, its row says why, and a replay may do it one day. `waiting`: it was put back, or somebody else has it. */
+export type Now = "applied" | "set_aside" | "waiting";
+
 /**
  * Applies one delivery here and now, even if another worker has it: that one may be dead, and if it is not, one of the two does nothing.
- * @returns whether it is applied, whoever did it; false: it is set aside or put back, and says why
+ * @returns what has become of it, whoever did it
  */
-export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<boolean> {
-  const { claimed, completed } = await applyClaim(ctx, deps, [id], true);
-  return claimed === 0 ? isCompleted(ctx, id) : completed === 1;
-}
-
-/** Nobody's to claim any more: applied by somebody else, or set aside. */
-const isCompleted = (ctx: Context, id: string): Promise<boolean> =>
-  transact(ctx, async (ctx) => {
+export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<Now> {
+  const { completed } = await applyClaim(ctx, deps, [id], true);
+  if (completed === 1) return "applied";
+  const status = await transact(ctx, async (ctx) => {
     const row = await ctx.db
       .selectFrom("webhook_deliveries")
       .select("status")
       .where("tenant_id", "=", ctx.tenantId)
       .where("id", "=", id)
       .executeTakeFirst();
-    return row?.status === "completed";
+    return row?.status;
   });
+  return status === "completed" ? "applied" : status === "failed" ? "set_aside" : "waiting";
+}
 
 async function applyClaim(
   ctx: Context,

@@ -22,6 +22,7 @@ import {
 } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
+import type { Now } from "./apply.ts";
 import { Archive, countRefusal, isRowsFault, type Kept, sha256Of } from "./archive.ts";
 import { spill } from "./spill.ts";
 
@@ -33,8 +34,8 @@ export interface IntakeDeps {
   /** Wall clock of this process, for the age of the cache and of ids. Decisions about signatures use the database's clock. */
   readonly wallClock: () => Date;
   readonly contextFor: (tenantId: string) => Context;
-  /** Applies an archived delivery now (`applyNow`). @returns whether it is applied */
-  readonly apply: (ctx: Context, id: string) => Promise<boolean>;
+  /** Applies an archived delivery now (`applyNow`). */
+  readonly apply: (ctx: Context, id: string) => Promise<Now>;
 }
 
 /** Limits of a request's body; Lambda itself takes no more than 6 MB. */
@@ -172,15 +173,15 @@ export class WebhookIntake {
   }
 
   /** Again while the database is away, which may have died under the claim, or while somebody else's lock is in the way. */
-  async #applyStubbornly(ctx: Context, id: string): Promise<boolean> {
+  async #applyStubbornly(ctx: Context, id: string): Promise<Now> {
     // What begins in the first half ends in the second: nothing is left in this worker's hands when the bell rings.
     const giveUp = AbortSignal.timeout(applyMs / 2);
     for (;;) {
-      const isApplied = await this.#deps.apply(ctx, id).catch((error: unknown) => {
+      const now = await this.#deps.apply(ctx, id).catch((error: unknown): Now => {
         if (!isAway(error)) throw error;
-        return false;
+        return "waiting";
       });
-      if (isApplied || giveUp.aborted) return isApplied;
+      if (now !== "waiting" || giveUp.aborted) return now;
       await sleep(tryAgainMs);
     }
   }
@@ -207,10 +208,10 @@ export class WebhookIntake {
   async #announce({ tenantId, kept }: Archived, isText: boolean): Promise<void> {
     const ctx = this.#deps.contextFor(tenantId);
     if (isText) {
-      const isApplied = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
-        () => false,
+      const now = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
+        (): Now => "waiting",
       );
-      if (isApplied) return;
+      if (now !== "waiting") return;
     }
     if (kept.fresh || isText) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
   }

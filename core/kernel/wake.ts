@@ -55,6 +55,7 @@ export async function wakeHeld(ctx: TxContext, reasons: readonly GateReason[]): 
 export const wakeLead = (ctx: TxContext, leadId: string): Promise<void> =>
   wake(ctx, sql`hold_reason = 'render_failed' and lead_id = ${leadId}`);
 
+/** Through an array of ids: a planner that expects few of them would compare each with every message. */
 async function wake(ctx: TxContext, which: ReturnType<typeof sql>): Promise<void> {
   const { rows } = await sql<{ id: string }>`
     with woken as materialized (
@@ -62,17 +63,16 @@ async function wake(ctx: TxContext, which: ReturnType<typeof sql>): Promise<void
       where tenant_id = ${ctx.tenantId} and status = 'held' and run_at > ${ctx.now} and ${which}
       limit ${maxWoken} for update skip locked
     )
-    update outbound_messages m set run_at = ${ctx.now}
-    from woken where m.tenant_id = ${ctx.tenantId} and m.id = woken.id
+    update outbound_messages m set run_at = ${ctx.now} where m.tenant_id = ${ctx.tenantId} and m.id = any(array(select id from woken))
     returning m.id`.execute(ctx.db);
   if (rows.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.map((row) => row.id) });
 }
 
 /**
  * Goes on where the acts that mended something stopped, for one tenant; a sweep then finds the woken ones due. What was decided since the
- * mending knows of it and is let alone. @returns how many it woke
+ * mending knows of it and is let alone. @returns how many it woke, `limit` at most
  */
-export async function wakeNoted(ctx: TxContext): Promise<number> {
+export async function wakeNoted(ctx: TxContext, limit = maxWokenBySweep): Promise<number> {
   await sql`select from tenants where id = ${ctx.tenantId} for no key update`.execute(ctx.db);
   const { numAffectedRows } = await sql`
     with noted as materialized (
@@ -81,12 +81,13 @@ export async function wakeNoted(ctx: TxContext): Promise<number> {
       select m.id from outbound_messages m
       where m.tenant_id = ${ctx.tenantId} and m.status = 'held' and m.run_at > ${ctx.now}
         and exists (select from noted n where n.reason = m.hold_reason and ((m.decision ->> 'at')::timestamptz < n.at) is not false)
-      limit ${maxWokenBySweep} for update skip locked
+      limit ${limit} for update skip locked
     )
-    update outbound_messages m set run_at = ${ctx.now}
-    from woken where m.tenant_id = ${ctx.tenantId} and m.id = woken.id`.execute(ctx.db);
+    update outbound_messages m set run_at = ${ctx.now} where m.tenant_id = ${ctx.tenantId} and m.id = any(array(select id from woken))`.execute(
+    ctx.db,
+  );
   const woken = Number(numAffectedRows ?? 0);
-  if (woken < maxWokenBySweep) {
+  if (woken < limit) {
     await sql`
       update tenants t set waking = t.waking - array(
         select w.key from jsonb_each_text(t.waking) w where w.value::timestamptz <= ${ctx.now}::timestamptz - ${settledAfter})

@@ -1,15 +1,20 @@
 /** The front door of webhooks, as every function that opens it needs it. */
 import { applyNow, WebhookIntake } from "@outrider/core/deliveries";
 import type { Host } from "./runtime.ts";
+import { tellSetAside } from "./set-aside.ts";
 
 /** One per process: it remembers endpoints. */
-export const webhookIntake = ({ db, keys, blobs, webhooks, contextFor }: Host): WebhookIntake =>
+export const webhookIntake = (host: Host): WebhookIntake =>
   new WebhookIntake({
-    db,
-    keys,
-    blobs,
-    webhooks,
+    db: host.db,
+    keys: host.keys,
+    blobs: host.blobs,
+    webhooks: host.webhooks,
     wallClock: () => new Date(),
-    contextFor: (tenantId) => contextFor(tenantId, "webhooks"),
-    apply: (ctx, id) => applyNow(ctx, { blobs, webhooks }, id),
+    contextFor: (tenantId) => host.contextFor(tenantId, "webhooks"),
+    async apply(ctx, id) {
+      const now = await applyNow(ctx, host, id);
+      if (now === "set_aside") tellSetAside(host, ctx, 1);
+      return now;
+    },
   });

@@ -3,11 +3,11 @@
  * its id, handled where webhooks are applied), by a look-up where the provider can be asked, or by age: after a day it counts as sent.
  */
 import { sql } from "kysely";
-import { type Context, reach, type TxContext, transact } from "../kernel/index.ts";
+import { type Context, isAway, lockEnrollments, reach, type TxContext, transact } from "../kernel/index.ts";
 import type { Credentials, KeyService, Sender } from "../ports/index.ts";
 import { openCredentials } from "../tenancy/index.ts";
 import type { ChannelRow } from "./facts.ts";
-import type { CampaignPort, EnrollmentNews } from "./ports.ts";
+import type { CampaignPort } from "./ports.ts";
 import { walkNode } from "./rename.ts";
 import { ambiguousFirstLookSeconds } from "./results.ts";
 
@@ -23,8 +23,6 @@ export interface ReconcileDeps {
 }
 
 export interface ReconcileReport {
-  /** Leases that ran out while a call was under way. */
-  readonly expiredLeases: number;
   readonly found: number;
   /** The provider says it never got it: queued again under the same dedupe key. */
   readonly absent: number;
@@ -43,46 +41,51 @@ interface Open {
   readonly account: ChannelRow;
 }
 
-/** @param ids messages whose lease has run out or whose ambiguous state is due for a look */
-export async function reconcile(ctx: Context, deps: ReconcileDeps, ids: readonly string[]): Promise<ReconcileReport> {
-  const { expiredLeases, open, now } = await transact(ctx, async (ctx) => {
-    const expired = await expireLeases(ctx, ids);
-    return { expiredLeases: expired, open: await openAttempts(ctx, ids), now: ctx.now };
-  });
-  if (expiredLeases > 0) reach("reconcile.expired");
-  const counts = { found: 0, absent: 0, aged: 0, waiting: 0 };
-  for (const one of open) {
-    const age = (now.getTime() - one.started_at.getTime()) / 1000;
-    const answer = await ask(ctx, deps, one);
-    const end = answer === null && age >= ambiguousMaxSeconds ? "aged" : (answer?.kind ?? "waiting");
-    const store = (as: keyof typeof counts) =>
-      transact(ctx, (ctx) =>
-        resolve(ctx, deps.campaigns, one, as, answer?.kind === "found" ? answer.providerMessageId : null),
-      );
-    // An end whose consequences cannot be stored is looked at again later, and does not keep those after it waiting.
-    const as = await store(end).then(
-      (done) => done && end,
-      async () => (await store("waiting")) && ("waiting" as const),
-    );
-    if (as) counts[as]++;
-  }
-  return { expiredLeases, ...counts };
+type Answer = { readonly kind: "found"; readonly providerMessageId: string } | { readonly kind: "absent" } | null;
+
+/** What an open call has come to. */
+interface Ending {
+  readonly one: Open;
+  readonly end: keyof ReconcileReport;
+  readonly providerMessageId: string | null;
+  /** When a message that stays open is looked at again. */
+  readonly nextLook: Date;
 }
 
-/** A worker died between claim and result. Its attempt row exists, so bytes may have left: ambiguous, never queued. */
-async function expireLeases(ctx: TxContext, ids: readonly string[]): Promise<number> {
-  const { rows } = await sql<{ id: string }>`
-    with expired as (
-      update outbound_messages m
-      set status = 'ambiguous', lease_until = null, last_error = 'the worker did not come back',
-          run_at = ${ctx.now}::timestamptz + make_interval(secs => ${ambiguousFirstLookSeconds})
-      where m.tenant_id = ${ctx.tenantId} and m.id = any(${ids as string[]}) and m.status = 'sending' and m.lease_until <= ${ctx.now}
-      returning m.id, m.generation
-    )
-    update send_attempts a set outcome = 'ambiguous', reason = 'the worker did not come back', finished_at = ${ctx.now}
-    from expired e where a.tenant_id = ${ctx.tenantId} and a.message_id = e.id and a.generation = e.generation and a.outcome is null
-    returning a.message_id as id`.execute(ctx.db);
-  return rows.length;
+/**
+ * The workers of these sends died between claim and result. Their attempt rows exist, so bytes may have left: ambiguous, never queued.
+ * @param ids messages of which some may be in a lease that has run out
+ * @returns how many were
+ */
+export async function expireLeases(ctx: Context, ids: readonly string[]): Promise<number> {
+  const expired = await transact(ctx, async (ctx) => {
+    const { rows } = await sql`
+      with expired as (
+        update outbound_messages m
+        set status = 'ambiguous', lease_until = null, last_error = 'the worker did not come back',
+            run_at = ${ctx.now}::timestamptz + make_interval(secs => ${ambiguousFirstLookSeconds})
+        where m.tenant_id = ${ctx.tenantId} and m.id = any(${ids as string[]}) and m.status = 'sending' and m.lease_until <= ${ctx.now}
+        returning m.id, m.generation
+      )
+      update send_attempts a set outcome = 'ambiguous', reason = 'the worker did not come back', finished_at = ${ctx.now}
+      from expired e where a.tenant_id = ${ctx.tenantId} and a.message_id = e.id and a.generation = e.generation and a.outcome is null
+      returning a.message_id`.execute(ctx.db);
+    return rows.length;
+  });
+  if (expired > 0) reach("reconcile.expired");
+  return expired;
+}
+
+/**
+ * Looks at ambiguous sends and stores what they have come to, in a fixed number of statements.
+ * @param ids `[batch]`; those that are not due for a look are let alone, the providers of the others are asked at the same time
+ */
+export async function reconcile(ctx: Context, deps: ReconcileDeps, ids: readonly string[]): Promise<ReconcileReport> {
+  const { open, now } = await transact(ctx, async (ctx) => ({ open: await openAttempts(ctx, ids), now: ctx.now }));
+  const endings = await Promise.all(open.map(async (one) => endingOf(deps, one, await ask(ctx, deps, one), now)));
+  const counts = { found: 0, absent: 0, aged: 0, waiting: 0 };
+  if (open.length > 0) for (const end of await storeEach(ctx, deps.campaigns, endings)) counts[end]++;
+  return counts;
 }
 
 async function openAttempts(ctx: TxContext, ids: readonly string[]): Promise<Open[]> {
@@ -97,8 +100,6 @@ async function openAttempts(ctx: TxContext, ids: readonly string[]): Promise<Ope
     order by m.id`.execute(ctx.db);
   return rows;
 }
-
-type Answer = { readonly kind: "found"; readonly providerMessageId: string } | { readonly kind: "absent" } | null;
 
 async function ask(ctx: Context, deps: ReconcileDeps, one: Open): Promise<Answer> {
   const sender = deps.senders[one.account.provider];
@@ -119,45 +120,71 @@ async function ask(ctx: Context, deps: ReconcileDeps, one: Open): Promise<Answer
   return answer.kind === "unknown" ? null : answer.kind === "found" ? answer : { kind: "absent" };
 }
 
-async function resolve(
-  ctx: TxContext,
-  campaigns: CampaignPort,
-  one: Open,
-  end: "found" | "absent" | "aged" | "waiting",
-  providerMessageId: string | null,
-): Promise<boolean> {
-  if (one.contact_campaign_id !== null) {
-    await sql`select id from contact_campaigns where tenant_id = ${ctx.tenantId} and id = ${one.contact_campaign_id} for update`.execute(
-      ctx.db,
-    );
+/** Whoever can be asked is asked every hour; else only evidence can come, and if none does, the end of the day. */
+function endingOf({ senders }: ReconcileDeps, one: Open, answer: Answer, now: Date): Ending {
+  const deadline = one.started_at.getTime() + ambiguousMaxSeconds * 1_000;
+  const again = now.getTime() + lookAgainSeconds * 1_000;
+  const isOver = deadline <= now.getTime();
+  const canAsk = senders[one.account.provider]?.lookup !== undefined;
+  return {
+    one,
+    end: answer?.kind ?? (isOver ? "aged" : "waiting"),
+    providerMessageId: answer?.kind === "found" ? answer.providerMessageId : null,
+    nextLook: new Date(isOver || canAsk ? again : deadline),
+  };
+}
+
+/** Together; or, if one of them cannot be stored, each by itself, and that one is looked at again. */
+async function storeEach(ctx: Context, campaigns: CampaignPort, endings: readonly Ending[]): Promise<Ending["end"][]> {
+  try {
+    return await transact(ctx, (ctx) => store(ctx, campaigns, endings));
+  } catch (error) {
+    const [only] = endings;
+    if (isAway(error) || (endings.length === 1 && only?.end === "waiting")) throw error;
+    const apart = endings.length > 1 ? endings : endings.map((ending) => ({ ...ending, end: "waiting" as const }));
+    const stored: Ending["end"][] = [];
+    for (const ending of apart) stored.push(...(await storeEach(ctx, campaigns, [ending])));
+    return stored;
   }
-  const status = { found: "sent", absent: "queued", aged: "accepted_unknown", waiting: "ambiguous" }[end];
-  const wait = end === "waiting" ? lookAgainSeconds : 0;
-  const sent = end === "found" || end === "aged";
-  const { rows } = await sql<{ nodeId: string | null }>`
+}
+
+/** @returns the ends of those that were still open */
+async function store(ctx: TxContext, campaigns: CampaignPort, endings: readonly Ending[]): Promise<Ending["end"][]> {
+  const statuses = { found: "sent", absent: "queued", aged: "accepted_unknown", waiting: "ambiguous" } as const;
+  const moving = endings.filter(({ end }) => end !== "waiting").flatMap(({ one }) => one.contact_campaign_id ?? []);
+  await lockEnrollments(ctx, sql`= any(${moving})`);
+  const { rows } = await sql<{ id: string; end: Ending["end"]; nodeId: string | null }>`
+    with r as materialized (
+      select u.* from unnest(${endings.map(({ one }) => one.id)}::text[], ${endings.map(({ one }) => one.generation)}::int[],
+        ${endings.map(({ one }) => one.attempt_id)}::text[], ${endings.map(({ one }) => one.started_at)}::timestamptz[],
+        ${endings.map(({ end }) => end)}::text[], ${endings.map(({ end }) => statuses[end])}::text[],
+        ${endings.map((ending) => ending.providerMessageId)}::text[], ${endings.map(({ nextLook }) => nextLook)}::timestamptz[])
+        as u(id, generation, attempt_id, started_at, ending, status, provider_message_id, next_look)
+      join outbound_messages m on m.tenant_id = ${ctx.tenantId} and m.id = u.id and m.generation = u.generation and m.status = 'ambiguous'
+      order by u.id for no key update of m
+    ), attempts as (
+      update send_attempts a
+      set resolved_by = case r.ending when 'aged' then 'deadline' else 'lookup' end, resolved_at = ${ctx.now},
+          outcome = case r.ending when 'found' then 'accepted' when 'absent' then 'abandoned' else a.outcome end
+      from r where a.tenant_id = ${ctx.tenantId} and a.id = r.attempt_id and r.ending <> 'waiting'
+    )
     update outbound_messages m
-    set status = ${status}, run_at = ${ctx.now}::timestamptz + make_interval(secs => ${wait}),
-        provider_message_id = coalesce(m.provider_message_id, ${providerMessageId}),
-        sent_at = case when ${sent} then ${one.started_at}::timestamptz else m.sent_at end
-    where m.tenant_id = ${ctx.tenantId} and m.id = ${one.id} and m.generation = ${one.generation} and m.status = 'ambiguous'
-    returning ${walkNode} as "nodeId"`.execute(ctx.db);
-  const [written] = rows;
-  if (!written) return false;
-  reach("reconcile.settling");
-  if (end === "waiting") return true;
-  await sql`
-    update send_attempts set resolved_by = ${end === "aged" ? "deadline" : "lookup"}, resolved_at = ${ctx.now},
-      outcome = case when ${end} = 'found' then 'accepted' when ${end} = 'absent' then 'abandoned' else outcome end
-    where tenant_id = ${ctx.tenantId} and id = ${one.attempt_id}`.execute(ctx.db);
-  if (sent && one.contact_campaign_id !== null && written.nodeId !== null) {
-    const told: EnrollmentNews = {
-      enrollmentId: one.contact_campaign_id,
-      nodeId: written.nodeId,
-      kind: "sent",
-      at: one.started_at,
-    };
-    await campaigns.tell(ctx, [told]);
-  }
-  if (end === "absent") ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: [one.id] });
-  return true;
+    set status = r.status, run_at = case r.ending when 'waiting' then r.next_look else ${ctx.now} end,
+        provider_message_id = coalesce(m.provider_message_id, r.provider_message_id),
+        sent_at = case when r.ending in ('found', 'aged') then r.started_at else m.sent_at end
+    from r where m.tenant_id = ${ctx.tenantId} and m.id = r.id
+    returning m.id, r.ending as end, ${walkNode} as "nodeId"`.execute(ctx.db);
+  if (rows.length > 0) reach("reconcile.settling");
+  const opened = new Map(endings.map(({ one }) => [one.id, one]));
+  await campaigns.tell(
+    ctx,
+    rows.flatMap(({ id, end, nodeId }) => {
+      const one = opened.get(id);
+      if (!one?.contact_campaign_id || nodeId === null || (end !== "found" && end !== "aged")) return [];
+      return [{ enrollmentId: one.contact_campaign_id, nodeId, kind: "sent", at: one.started_at }];
+    }),
+  );
+  const absent = rows.filter(({ end }) => end === "absent").map(({ id }) => id);
+  if (absent.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: absent });
+  return rows.map(({ end }) => end);
 }

@@ -188,4 +188,53 @@ describe("reconcile", () => {
     await run(reconcile);
     expect(await statusOf(bad)).toEqual([{ status: "ambiguous" }]);
   });
+
+  test("takes what the dead of every tenant held before it looks at what is in doubt already", async () => {
+    await setClock(database, new Date("2026-03-02T16:00:00Z"));
+    const tenants = [await readyTenant(database), await readyTenant(database)];
+    for (const tenant of tenants) {
+      const contact = await person(database, tenant, { email: "ada@example.com" });
+      for (const status of ["sending", "ambiguous"]) {
+        await arrange(database, tenant.tenantId, (tx) =>
+          sql`with m as (
+                insert into outbound_messages (tenant_id, contact_id, channel, channel_config_id, to_address, suppression_key, dedupe_key, status,
+                  generation, lease_until, run_at, expires_at)
+                values (${tenant.tenantId}, ${contact}, 'email', ${tenant.emailAccount}, 'ada@example.com', 'ada@example.com', ${status}, ${status}, 1,
+                  case ${status} when 'sending' then app_now() - interval '1 minute' end, app_now(), app_now() + interval '1 day') returning tenant_id, id)
+              insert into send_attempts (tenant_id, message_id, generation, claim_seq, provider, deadline_at, outcome)
+              select tenant_id, id, 1, nextval('compliance_seq'), 'sendgrid', app_now(), case ${status} when 'ambiguous' then 'ambiguous' end from m`.execute(
+            tx,
+          ),
+        );
+      }
+    }
+    const inHand = async () =>
+      Number(
+        (
+          await sql<{ n: string }>`select count(*) as n from outbound_messages where status = 'sending'`.execute(
+            database.owner,
+          )
+        ).rows[0]?.n,
+      );
+    const atLook: number[] = [];
+    const asking = {
+      ...host,
+      keys: {
+        ...host.keys,
+        unwrapDataKey: (...sealed: Parameters<typeof host.keys.unwrapDataKey>) =>
+          Promise.any(tenants.map(({ deps }) => deps.keys.unwrapDataKey(...sealed))),
+      },
+      senders: {
+        sendgrid: {
+          ...providerAdapters.senders["sendgrid"],
+          lookup: async () => {
+            atLook.push(await inHand());
+            return { kind: "unknown" as const };
+          },
+        },
+      },
+    } as typeof host;
+    await reconcile.define(asking)({}, fakeInvocation());
+    expect(atLook).toEqual([0, 0]);
+  });
 });

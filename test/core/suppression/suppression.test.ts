@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { newId } from "../../../core/kernel/index.ts";
 import * as suppression from "../../../core/suppression/index.ts";
 import { testDatabase } from "../../support/database.ts";
+import { statementsOf } from "../../support/statements.ts";
 import { advance, arrange, newTenant, setClock, type TestTenant } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -108,18 +109,8 @@ describe("adding", () => {
 
   test("a thousand cost as many statements as one", async () => {
     const a = await newTenant(database);
-    const count = async (entries: suppression.Entry[]) => {
-      let statements = 0;
-      const db = database.db.withPlugin({
-        transformQuery: ({ node }) => {
-          statements++;
-          return node;
-        },
-        transformResult: async ({ result }) => result,
-      });
-      await suppression.addMany({ ...a, db }, { entries });
-      return statements;
-    };
+    const count = (entries: suppression.Entry[]) =>
+      statementsOf(database.db, (db) => suppression.addMany({ ...a, db }, { entries }));
     const many = Array.from({ length: 1_000 }, (_, n) => ({ ...email(`user${n}@example.com`), evidence: {} }));
     expect(await count(many)).toBe(await count([{ ...email("one@example.com"), evidence: {} }]));
   });

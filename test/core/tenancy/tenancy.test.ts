@@ -7,6 +7,7 @@ import { sendgrid } from "../../../core/providers/sendgrid/index.ts";
 import * as tenancy from "../../../core/tenancy/index.ts";
 import { isWellFormedKey, makeKey } from "../../../core/tenancy/token.ts";
 import { testDatabase } from "../../support/database.ts";
+import { statementsOf } from "../../support/statements.ts";
 import { advance, newTenant, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -104,18 +105,7 @@ describe("API keys", () => {
   test("an unknown key costs the same statements as a known one", async () => {
     const a = await newTenant(database);
     const { apiKey } = await tenancy.createApiKey(a, { name: "ci", scopes: ["*"] });
-    const count = async (key: string) => {
-      let statements = 0;
-      const counting = database.db.withPlugin({
-        transformQuery: ({ node }) => {
-          statements++;
-          return node;
-        },
-        transformResult: async ({ result }) => result,
-      });
-      await tenancy.authenticate(counting, key);
-      return statements;
-    };
+    const count = (key: string) => statementsOf(database.db, (db) => tenancy.authenticate(db, key));
     expect(await count(makeKey())).toBe(await count(apiKey));
   });
 

@@ -2,7 +2,6 @@
  * Whatever the OpenAPI document lets a caller name (in a path, a query, a body, a cursor, an idempotency key), naming what is another
  * tenant's is answered like naming what never was: same status, same words, same statements; and nothing of the other is touched.
  */
-import type { KyselyPlugin } from "kysely";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod";
@@ -13,20 +12,14 @@ import { type Endpoint, pathFields } from "../../../functions/api/endpoint.ts";
 import { endpoints } from "../../../functions/api.ts";
 import { type Catalogue, readCatalogue } from "../../isolation/catalogue.ts";
 import { fingerprint } from "../../isolation/functions.ts";
+import { counter } from "../../support/statements.ts";
 import { arrangeEverything, type Known } from "./everything.ts";
 import { bodies, exampleOf, resourceOf, withIds } from "./ids.ts";
 import { type Answer, type Client, missingId, testApi } from "./support.ts";
 
-let statements = 0;
-const counting: KyselyPlugin = {
-  transformQuery({ node }) {
-    statements++;
-    return node;
-  },
-  transformResult: async ({ result }) => result,
-};
+const counted = counter();
 
-const api = await testApi((db) => db.withPlugin(counting));
+const api = await testApi((db) => db.withPlugin(counted.plugin));
 const watcher = new pg.Client(api.database.ownerUrl);
 let catalogue: Catalogue;
 let owner: Client;
@@ -77,14 +70,14 @@ async function ask(
   given?: object,
 ): Promise<Asked> {
   const url = path.replaceAll(/\{(\w+)\}/g, (_all, name: string) => ids(name));
-  const started = statements;
+  const started = counted.statements();
   const fields = Object.entries(given ?? {}).map(([name, value]): [string, string] => [name, String(value)]);
   const query = new URLSearchParams(fields).toString();
   const answer =
     method === "get" || method === "delete"
       ? await client[method](query === "" ? url : `${url}?${query}`)
       : await client[method](url, given ?? {});
-  return { answer, statements: statements - started };
+  return { answer, statements: counted.statements() - started };
 }
 
 const anyId = /\b[a-z]+_[0-9A-HJKMNP-TV-Z]{26}\b/g;

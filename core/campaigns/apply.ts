@@ -6,7 +6,7 @@
  * campaign cannot be paused between the decision and the rows it leads to (shared lock here, exclusive lock in `pause`).
  */
 import { sql } from "kysely";
-import { attempt, campaignGates, DomainError, PartFailed, type TxContext } from "../kernel/index.ts";
+import { attempt, campaignGates, DomainError, isRefused, PartFailed, type TxContext } from "../kernel/index.ts";
 import { enqueue, type NewMessage } from "../messages/index.ts";
 import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
@@ -83,14 +83,11 @@ async function applyApart(ctx: TxContext, events: readonly EnrollmentEvent[]): P
 }
 
 /**
- * What will be the same the next time: data that PostgreSQL refuses (SQLSTATE classes 22 and 23), a plan that cannot be read, a defect of
- * the engine. A lost connection, a lock that could not be had, a full disk pass.
+ * What will be the same the next time: data that PostgreSQL refuses, a plan that cannot be read, a defect of the engine. A lost connection, a
+ * lock that could not be had, a full disk pass.
  */
 const isWalksFault = (error: unknown): error is Error =>
-  error instanceof DomainError ||
-  error instanceof TypeError ||
-  error instanceof RangeError ||
-  (error instanceof Error && "code" in error && /^2[23]/.test(String(error.code)));
+  error instanceof DomainError || error instanceof TypeError || error instanceof RangeError || isRefused(error);
 
 /**
  * `applyEvents` for whoever deals with a failure: all of it is done or nothing. A fixed number of statements (per round: a message that ends

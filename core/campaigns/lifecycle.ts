@@ -50,11 +50,7 @@ async function move(
 export const activate = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
   const { planVersionId } = await campaignOf(ctx, id);
   if (planVersionId === null) throw errors.noPlan(id);
-  const from = await move(ctx, id, "active", reason ?? "activated");
-  await releaseActions(ctx, id);
-  await startDrafts(ctx, id);
-  if (from === "paused") await releaseMessages(ctx, id);
-  return campaignOf(ctx, id);
+  return setOut(ctx, id, reason ?? "activated");
 });
 
 /**
@@ -75,13 +71,15 @@ export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign
 });
 
 /** Goes on where it was: overdue actions and messages are due now, and pass every check again. Places under rate limits are kept. */
-export const resume = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
-  await move(ctx, id, "active", reason ?? "resumed");
+export const resume = command(ById, (ctx, { id, reason }): Promise<Campaign> => setOut(ctx, id, reason ?? "resumed"));
+
+async function setOut(ctx: TxContext, id: string, reason: string): Promise<Campaign> {
+  const from = await move(ctx, id, "active", reason);
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);
-  await releaseMessages(ctx, id);
+  if (from === "paused") await releaseMessages(ctx, id);
   return campaignOf(ctx, id);
-});
+}
 
 async function releaseMessages(ctx: TxContext, campaignId: string): Promise<void> {
   const { rows } = await sql<{ id: string; due: boolean }>`

@@ -12,6 +12,7 @@ import {
   claim,
   crashedRepeatedly,
   isLockTimeout,
+  isRefused,
   limitLockWaits,
   maxClaims,
   reach,
@@ -113,13 +114,13 @@ export async function applyDeliveries(
 }
 
 /** `set_aside`: it cannot be applied, its row says why, and a replay may do it one day. `waiting`: it was put back, or somebody else has it. */
-export type Now = "applied" | "set_aside" | "waiting";
+export type Fate = "applied" | "set_aside" | "waiting";
 
 /**
  * Applies one delivery here and now, even if another worker has it: that one may be dead, and if it is not, one of the two does nothing.
  * @returns what has become of it, whoever did it
  */
-export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<Now> {
+export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<Fate> {
   const { completed } = await applyClaim(ctx, deps, [id], true);
   if (completed === 1) return "applied";
   const status = await transact(ctx, async (ctx) => {
@@ -277,7 +278,7 @@ async function applyGroup(ctx: Context, jobs: readonly Job[], broken: Settled[])
     if (!only) return { completed: 0, newEvents: 0, newInbound: 0 };
     // Each half would wait as long again, and the lease would run out.
     if (more.length === 0 || isLockTimeout(error)) {
-      for (const job of jobs) broken.push(setAside(job, { error: messageOf(error), again: !isOurs(error) }));
+      for (const job of jobs) broken.push(setAside(job, { error: messageOf(error), again: !isRefused(error) }));
       return { completed: 0, newEvents: 0, newInbound: 0 };
     }
     const half = Math.ceil(jobs.length / 2);
@@ -285,10 +286,6 @@ async function applyGroup(ctx: Context, jobs: readonly Job[], broken: Settled[])
     return sum(first, await applyGroup(ctx, jobs.slice(half), broken));
   }
 }
-
-/** SQLSTATE classes 22 and 23: this data will be refused the next time as well. Anything else (a lost connection, a full disk) may pass. */
-const isOurs = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && /^(22|23)/.test(String(error.code));
 
 const applyTogether = (ctx: Context, jobs: readonly Job[]): Promise<Outcome> =>
   transact(ctx, async (ctx) => {

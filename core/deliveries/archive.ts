@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { type Kysely, sql } from "kysely";
 import type { DB } from "../db/types.gen.ts";
+import { isRefused } from "../kernel/index.ts";
 
 export interface NewDelivery {
   readonly tenantId: string;
@@ -104,16 +105,12 @@ export class Archive {
         if (one) resolve(one);
       });
     } catch (error) {
-      if (batch.length <= 1 || !isRowsFault(error)) for (const { reject } of batch) reject(error);
+      if (batch.length <= 1 || !isRefused(error)) for (const { reject } of batch) reject(error);
       // One row's fault (its channel is gone) must not be its neighbours'.
       else for (const one of batch) await this.#write([one]);
     }
   }
 }
-
-/** What another row, or a later try with the same row, would not change. */
-export const isRowsFault = (error: unknown): boolean =>
-  error instanceof Error && "code" in error && /^2[23]...$/.test(String(error.code));
 
 const nameOf = (row: NewDelivery): string =>
   `${row.tenantId} ${row.channelConfigId} ${Buffer.from(row.bodySha256).toString("base64")}`;

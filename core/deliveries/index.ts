@@ -2,7 +2,7 @@
  * Deliveries: what providers tell us, from the archived bytes to everything that follows. Invariant: each fact takes effect once, in one
  * transaction with all that follows from it, in whatever order and number of copies it arrives.
  */
-export { type ApplyReport, applyDeliveries, applyNow, type DeliveryDeps, type Now } from "./apply.ts";
+export { type ApplyReport, applyDeliveries, applyNow, type DeliveryDeps, type Fate } from "./apply.ts";
 export { Archive, type ArchiveOptions, type Kept, type NewDelivery } from "./archive.ts";
 export {
   type IntakeDeps,

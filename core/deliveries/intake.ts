@@ -14,6 +14,7 @@ import {
   DomainError,
   idOf,
   isAway,
+  isRefused,
   newId,
   reach,
   storableText,
@@ -22,8 +23,8 @@ import {
 } from "../kernel/index.ts";
 import type { Blobs, Credentials, KeyService, WebhookAdapter, WebhookRequest } from "../ports/index.ts";
 import { endpointTenant, openCredentials, sealedChannels } from "../tenancy/index.ts";
-import type { Now } from "./apply.ts";
-import { Archive, countRefusal, isRowsFault, type Kept, sha256Of } from "./archive.ts";
+import type { Fate } from "./apply.ts";
+import { Archive, countRefusal, type Kept, sha256Of } from "./archive.ts";
 import { spill } from "./spill.ts";
 
 export interface IntakeDeps {
@@ -35,7 +36,7 @@ export interface IntakeDeps {
   readonly wallClock: () => Date;
   readonly contextFor: (tenantId: string) => Context;
   /** Applies an archived delivery now (`applyNow`). */
-  readonly apply: (ctx: Context, id: string) => Promise<Now>;
+  readonly apply: (ctx: Context, id: string) => Promise<Fate>;
 }
 
 /** Limits of a request's body; Lambda itself takes no more than 6 MB. */
@@ -173,15 +174,15 @@ export class WebhookIntake {
   }
 
   /** Again while the database is away, which may have died under the claim, or while somebody else's lock is in the way. */
-  async #applyStubbornly(ctx: Context, id: string): Promise<Now> {
+  async #applyStubbornly(ctx: Context, id: string): Promise<Fate> {
     // What begins in the first half ends in the second: nothing is left in this worker's hands when the bell rings.
     const giveUp = AbortSignal.timeout(applyMs / 2);
     for (;;) {
-      const now = await this.#deps.apply(ctx, id).catch((error: unknown): Now => {
+      const fate = await this.#deps.apply(ctx, id).catch((error: unknown): Fate => {
         if (!isAway(error)) throw error;
         return "waiting";
       });
-      if (now !== "waiting" || giveUp.aborted) return now;
+      if (fate !== "waiting" || giveUp.aborted) return fate;
       await sleep(tryAgainMs);
     }
   }
@@ -208,10 +209,10 @@ export class WebhookIntake {
   async #announce({ tenantId, kept }: Archived, isText: boolean): Promise<void> {
     const ctx = this.#deps.contextFor(tenantId);
     if (isText) {
-      const now = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
-        (): Now => "waiting",
+      const fate = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
+        (): Fate => "waiting",
       );
-      if (now !== "waiting") return;
+      if (fate !== "waiting") return;
     }
     if (kept.fresh || isText) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
   }
@@ -371,4 +372,4 @@ const signatureOf = ({ headers }: WebhookRequest): string | null =>
 
 /** An outage ends by itself; a row that the database refuses stays refused. */
 const isOutage = (error: unknown): boolean =>
-  error instanceof DomainError && error.kind === "unavailable" && !isRowsFault(error.cause);
+  error instanceof DomainError && error.kind === "unavailable" && !isRefused(error.cause);

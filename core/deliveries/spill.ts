@@ -4,9 +4,8 @@
  * nothing had happened; an object goes only after its delivery is archived, refused for good, or set aside.
  */
 import * as z from "zod";
-import { DomainError, newId } from "../kernel/index.ts";
+import { DomainError, isRefused, newId } from "../kernel/index.ts";
 import type { Blobs } from "../ports/index.ts";
-import { isRowsFault } from "./archive.ts";
 import type { WebhookCall, WebhookIntake } from "./intake.ts";
 
 const prefix = "spill/";
@@ -134,7 +133,7 @@ async function take(intake: Pick<WebhookIntake, "archive">, away: Set<string>, b
     await intake.archive(call, receivedAt);
     return "archived";
   } catch (error) {
-    if (!(error instanceof DomainError) || isRowsFault(error.cause)) return "failed";
+    if (!(error instanceof DomainError) || isRefused(error.cause)) return "failed";
     // Its keys have changed since it was answered for: somebody has to look, and it is there to be looked at.
     if (error.kind !== "unavailable") return isVerified ? "failed" : "refused";
     away.add(call.channelConfigId);

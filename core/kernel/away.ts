@@ -31,3 +31,7 @@ export function isAway(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isAway);
   return driversWords.test(error.message);
 }
+
+/** Does the server refuse this data (SQLSTATE classes 22 and 23)? The same will be refused the next time, too. */
+export const isRefused = (error: unknown): error is Error =>
+  error instanceof Error && "code" in error && /^2[23]...$/.test(String(error.code));

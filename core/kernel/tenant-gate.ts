@@ -1,6 +1,6 @@
 /**
- * The lock between whoever sends for a tenant and whoever suspends it. Invariant: sending holds it shared until the commit, suspending alone;
- * so nothing is claimed on a status that has changed since. It comes before every other lock.
+ * The lock between whoever sends for a tenant and whoever suspends it or mends what holds its messages. Invariant: sending holds it shared
+ * until the commit, the others alone; so nothing is claimed or held on what has changed since. It comes before every other lock.
  */
 import { type RawBuilder, sql } from "kysely";
 import type { TxContext } from "./context.ts";

@@ -1,6 +1,6 @@
 /**
  * Waking what waits for a fault to be mended. A message that somebody's act lets go is held until that act or until it expires, so the
- * act has to wake it; nobody looks at it in between.
+ * act has to wake it; else it is looked at every few hours only (`longestHoldSeconds` of the gate).
  *
  * Invariant: what was decided before the mending and waits for it is woken, however many there are and whoever dies: the first ones in the
  * transaction that mends, the others by sweeps, which find the note that it left.

@@ -1,6 +1,6 @@
 /**
  * The tenant itself: its settings, its actors, and whether it may send.
- * Invariant: stored settings always parse; a suspended tenant sends nothing, but its opt-outs and webhooks still work.
+ * Invariant: settings parse when they are stored, and what a release cannot read stays stored; a suspended tenant sends nothing, but its opt-outs and webhooks still work.
  */
 import { sql } from "kysely";
 import * as z from "zod";

@@ -13,8 +13,8 @@ export const webhookIntake = (host: Host): WebhookIntake =>
     wallClock: () => new Date(),
     contextFor: (tenantId) => host.contextFor(tenantId, "webhooks"),
     async apply(ctx, id) {
-      const now = await applyNow(ctx, host, id);
-      if (now === "set_aside") tellSetAside(host, ctx, 1);
-      return now;
+      const fate = await applyNow(ctx, host, id);
+      if (fate === "set_aside") tellSetAside(host, ctx, 1);
+      return fate;
     },
   });

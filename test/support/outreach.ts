@@ -88,6 +88,9 @@ export async function readyTenant(database: TestDatabase): Promise<ReadyTenant> 
   return { ...tenant, deps, email, sms, emailAccount: emailAccount.id, smsAccount: smsAccount.id, senderId: sender.id };
 }
 
+/** What commands of accounts need of the host. */
+export const rehost = ({ deps }: ReadyTenant) => ({ keys: deps.keys, publicUrl: deps.publicUrl });
+
 export interface PersonInput {
   readonly email?: string;
   readonly phone?: string;

@@ -1,4 +1,4 @@
-/** A hold that somebody's act ends costs nothing until then: nobody looks at it, the act lets it go, and it expires when its time comes. */
+/** A hold that somebody's act ends costs next to nothing until then: the act lets it go, and it expires when its time comes. */
 import { sql } from "kysely";
 import { describe, expect, it } from "vitest";
 import {
@@ -21,12 +21,11 @@ import {
   updateTenantSettings,
 } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
-import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { person, pump, type ReadyTenant, readyTenant, rehost } from "../../support/outreach.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
 const hour = 3600;
-const rehost = ({ deps }: ReadyTenant) => ({ keys: deps.keys, publicUrl: deps.publicUrl });
 
 interface Held {
   readonly tenant: ReadyTenant;

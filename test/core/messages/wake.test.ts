@@ -14,12 +14,11 @@ import {
   updateTenantSettings,
 } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
-import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { person, pump, type ReadyTenant, readyTenant, rehost } from "../../support/outreach.ts";
 import { hold } from "../../support/race.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
-const rehost = ({ deps }: ReadyTenant) => ({ keys: deps.keys, publicUrl: deps.publicUrl });
 const leadOf = async (tenant: ReadyTenant): Promise<string> => {
   const { rows } = await sql<{ id: string }>`select id from leads where tenant_id = ${tenant.tenantId}`.execute(
     database.owner,

@@ -301,7 +301,7 @@ begin
   ), people_now as materialized (
     select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n,
            -- Consent is for the number it was given with, not for another one that stayed in force.
-           u.phone = i.phone and lower(i.f ->> 'sms_consent') in ('true', 'yes', 'y', '1') as consents,
+           u.phone = i.phone and lower(i.f ->> 'sms_consent') in ('true', 'yes', 'y', '1') as gives_consent,
            row_number() over (partition by u.phone order by i.n) as phone_nth
     from person_up u join incoming i on i.email = u.email
   ),
@@ -370,7 +370,7 @@ begin
     select tenant, row_id('cons', t, p.n, tail), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
     -- A list does not say when it was given: it never outranks a consent that was taken back.
-    where p.consents
+    where p.gives_consent
       and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
@@ -379,7 +379,7 @@ begin
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
     select tenant, row_id('log', t, p.n, tail), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
            jsonb_build_object('email', p.email) || case
-             when p.consents
+             when p.gives_consent
                and exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is not null)
                and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
              then '{"sms_consent": "not recorded: it was revoked before"}'::jsonb else '{}'::jsonb end, at

@@ -26,7 +26,8 @@ create index imports_ready on imports (tenant_id, run_at, id) where status = 'pe
 
 reset role;
 
--- Due work of one kind, across tenants. Kinds: deliveries, actions, imports, send, reconcile; wake: tenants whose held messages are being woken.
+-- Due work of one kind, across tenants. Kinds: deliveries, actions, imports, send, reconcile; expired: sends whose worker died, which nobody
+-- has to find among those that wait; wake: tenants whose held messages are being woken.
 -- Nobody takes more than an equal share while others wait; what some do not need is shared out among the rest. Of each tenant the oldest first.
 -- A look takes up where the last one ended; a full pass finds again what was rung for and not done, because its bell was lost or its worker
 -- died (an action keeps its lease while it is pending). In AWS, where a look comes once a minute, each is a full pass.
@@ -53,6 +54,10 @@ begin
     return query select t.id, t.id from tenants t where t.waking <> '{}' order by t.id limit p_limit;
     return;
   end if;
+  if p_kind = 'expired' then
+    return query select m.tenant_id, m.id from outbound_messages m where m.status = 'sending' and m.lease_until <= at order by m.lease_until limit p_limit;
+    return;
+  end if;
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
@@ -65,7 +70,7 @@ begin
                       when 'send' then 'outbound_messages' when 'reconcile' then 'outbound_messages' end;
   if work is null then raise exception 'unknown kind of work %', p_kind using errcode = 'invalid_parameter_value'; end if;
   waiting := case p_kind when 'send' then 'status in (''queued'', ''held'')' when 'reconcile' then 'status = ''ambiguous''' else 'status = ''pending''' end;
-  leased := case p_kind when 'send' then null when 'actions' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
+  leased := case when p_kind in ('deliveries', 'imports') then 'status = ''running''' end;
   -- One tenant's oldest, at most $4. In the order of the index, or a planner that expects many of them reads the table from its beginning.
   due := format('(select w.tenant_id, w.id, w.run_at from %I w where w.tenant_id = t.id and %s
     and w.run_at >= coalesce(($3 ->> t.id)::timestamptz, $1) and w.run_at <= $2 order by w.tenant_id, w.run_at, w.id limit $4)', work, waiting);

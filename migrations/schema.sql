@@ -2313,6 +2313,10 @@ begin
     return query select t.id, t.id from tenants t where t.waking <> '{}' order by t.id limit p_limit;
     return;
   end if;
+  if p_kind = 'expired' then
+    return query select m.tenant_id, m.id from outbound_messages m where m.status = 'sending' and m.lease_until <= at order by m.lease_until limit p_limit;
+    return;
+  end if;
   insert into sweep_state (kind) values (p_kind) on conflict do nothing;
   -- Two sweeps at once: the second finds the row taken and has nothing to do.
   -- A last look that lies in the future was made by a clock that has been set back since: it says nothing.
@@ -2325,7 +2329,7 @@ begin
                       when 'send' then 'outbound_messages' when 'reconcile' then 'outbound_messages' end;
   if work is null then raise exception 'unknown kind of work %', p_kind using errcode = 'invalid_parameter_value'; end if;
   waiting := case p_kind when 'send' then 'status in (''queued'', ''held'')' when 'reconcile' then 'status = ''ambiguous''' else 'status = ''pending''' end;
-  leased := case p_kind when 'send' then null when 'actions' then null when 'reconcile' then 'status = ''sending''' else 'status = ''running''' end;
+  leased := case when p_kind in ('deliveries', 'imports') then 'status = ''running''' end;
   -- One tenant's oldest, at most $4. In the order of the index, or a planner that expects many of them reads the table from its beginning.
   due := format('(select w.tenant_id, w.id, w.run_at from %I w where w.tenant_id = t.id and %s
     and w.run_at >= coalesce(($3 ->> t.id)::timestamptz, $1) and w.run_at <= $2 order by w.tenant_id, w.run_at, w.id limit $4)', work, waiting);
@@ -2915,7 +2919,7 @@ begin
   ), people_now as materialized (
     select u.*, i.load_id, i.source, i.company, i.domain, i.f, i.raw_data, i.metadata, i.n,
            -- Consent is for the number it was given with, not for another one that stayed in force.
-           u.phone = i.phone and lower(i.f ->> 'sms_consent') in ('true', 'yes', 'y', '1') as consents,
+           u.phone = i.phone and lower(i.f ->> 'sms_consent') in ('true', 'yes', 'y', '1') as gives_consent,
            row_number() over (partition by u.phone order by i.n) as phone_nth
     from person_up u join incoming i on i.email = u.email
   ),
@@ -2984,7 +2988,7 @@ begin
     select tenant, row_id('cons', t, p.n, tail), c.id, 'sms', p.phone, 'express_written', p.f ->> 'sms_consent_text', p.source, at, at
     from contact_up c join people_now p on p.id = c.person_id
     -- A list does not say when it was given: it never outranks a consent that was taken back.
-    where p.consents
+    where p.gives_consent
       and (select x.id from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone limit 1) is null
   ), done as (
     update intake.raw_loads l set status = 'promoted', promoted_at = at
@@ -2993,7 +2997,7 @@ begin
     insert into intake.audit_log (tenant_id, log_id, action, load_id, contact_id, details, timestamp)
     select tenant, row_id('log', t, p.n, tail), case when p.is_new then 'contact_promoted' else 'contact_updated' end, p.load_id, p.id,
            jsonb_build_object('email', p.email) || case
-             when p.consents
+             when p.gives_consent
                and exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is not null)
                and not exists (select from consents x where x.tenant_id = tenant and x.channel = 'sms' and x.address = p.phone and x.revoked_at is null)
              then '{"sms_consent": "not recorded: it was revoked before"}'::jsonb else '{}'::jsonb end, at

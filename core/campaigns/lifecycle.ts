@@ -47,11 +47,10 @@ async function move(
 }
 
 /** Starts everybody who is enrolled; who enrolls later starts at once. */
-export const activate = command(ById, async (ctx, { id, reason }): Promise<Campaign> => {
-  const { planVersionId } = await campaignOf(ctx, id);
-  if (planVersionId === null) throw errors.noPlan(id);
-  return setOut(ctx, id, reason ?? "activated");
-});
+export const activate = command(
+  ById,
+  (ctx, { id, reason }): Promise<Campaign> => setOut(ctx, id, reason ?? "activated"),
+);
 
 /**
  * Nothing of this campaign starts after this has committed; what a provider already has is on its way. Its messages wait for `resume`, or
@@ -74,6 +73,8 @@ export const pause = command(ById, async (ctx, { id, reason }): Promise<Campaign
 export const resume = command(ById, (ctx, { id, reason }): Promise<Campaign> => setOut(ctx, id, reason ?? "resumed"));
 
 async function setOut(ctx: TxContext, id: string, reason: string): Promise<Campaign> {
+  const { planVersionId } = await campaignOf(ctx, id);
+  if (planVersionId === null) throw errors.noPlan(id);
   const from = await move(ctx, id, "active", reason);
   await releaseActions(ctx, id);
   await startDrafts(ctx, id);

@@ -141,8 +141,11 @@ export const limitLockWaits = (db: Transaction<DB>, ms: number) =>
 export const isLockTimeout = (error: unknown): boolean =>
   error instanceof Error && "code" in error && error.code === "55P03";
 
-/** What a sweep can ask for; `reconcile` are sends whose end is unknown, `wake` tenants whose held messages are being woken (`wakeNoted`). */
-export type DueKind = "deliveries" | "actions" | "imports" | "send" | "reconcile" | "wake";
+/**
+ * What a sweep can ask for; `expired` are sends whose worker died, `reconcile` those whose end is unknown, `wake` tenants whose held messages
+ * are being woken (`wakeNoted`).
+ */
+export type DueKind = "deliveries" | "actions" | "imports" | "send" | "expired" | "reconcile" | "wake";
 
 /**
  * Work that is due for any tenant, by tenant: ids only, read through a function that may see nothing else. Runs without a tenant.

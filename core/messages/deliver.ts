@@ -13,9 +13,8 @@ import {
   transact,
 } from "../kernel/index.ts";
 import type { Credentials, KeyService, OutgoingMessage, Sender, SendOutcome } from "../ports/index.ts";
-import { openCredentials } from "../tenancy/index.ts";
+import { openAccounts } from "./account.ts";
 import { type ClaimedMessage, callTimeoutMs, claimDue, startWithinMs } from "./claim.ts";
-import type { ChannelRow } from "./facts.ts";
 import type { CampaignPort } from "./ports.ts";
 import { type CallResult, postpone, storeResults } from "./results.ts";
 
@@ -155,27 +154,16 @@ async function callAll(
   claimed: readonly ClaimedMessage[],
   claim: ClaimMoment,
 ): Promise<CallResult[]> {
-  const credentials = new Map<string, Promise<Opened>>();
-  const credentialsOf = (account: ChannelRow): Promise<Opened> => {
-    const known = credentials.get(account.id);
-    if (known) return known;
-    const opening = openCredentials(ctx, deps.keys, {
-      id: account.id,
-      sealedCredentials: account.api_credentials,
-    }).then((opened) => ({ credentials: opened }), notOpened);
-    credentials.set(account.id, opening);
-    return opening;
-  };
+  const accounts = openAccounts(ctx, deps.keys, notOpened);
   return Promise.all(
     claimed.map(async (message) => ({
       message,
-      outcome: await callOne(deps, message, claim, await credentialsOf(message.account)),
+      outcome: await callOne(deps, message, claim, await accounts(message.account)),
     })),
   );
 }
 
 type NotOpened = Extract<SendOutcome, { readonly kind: "rejected" | "deferred" }>;
-type Opened = { readonly credentials: Credentials } | NotOpened;
 
 const unopened: NotOpened = {
   kind: "rejected",
@@ -194,7 +182,7 @@ async function callOne(
   deps: DeliverDeps,
   message: ClaimedMessage,
   claim: ClaimMoment,
-  account: Opened,
+  account: { readonly credentials: Credentials } | NotOpened,
 ): Promise<CallResult["outcome"]> {
   const sender = deps.senders[message.account.provider];
   if (!sender) return unopened;

@@ -9,7 +9,7 @@ import { createHost, providerAdapters } from "../../functions/lib/runtime.ts";
 import * as maintain from "../../functions/maintain.ts";
 import * as reconcile from "../../functions/reconcile.ts";
 import { testDatabase } from "../support/database.ts";
-import { person, readyTenant } from "../support/outreach.ts";
+import { person, type ReadyTenant, readyTenant } from "../support/outreach.ts";
 import { arrange, newTenant, setClock, type TestTenant } from "../support/tenant.ts";
 import { fakeInvocation, type Line } from "./lib/fake.ts";
 
@@ -190,11 +190,13 @@ describe("reconcile", () => {
   });
 
   test("takes what the dead of every tenant held before it looks at what is in doubt already", async () => {
-    await setClock(database, new Date("2026-03-02T16:00:00Z"));
-    const tenants = [await readyTenant(database), await readyTenant(database)];
-    for (const tenant of tenants) {
+    await setClock(database, new Date("2026-03-02T18:00:00Z"));
+    const tenants: ReadyTenant[] = [];
+    for (const statuses of [["ambiguous"], ["ambiguous", "sending"], ["sending"]]) {
+      const tenant = await readyTenant(database);
+      tenants.push(tenant);
       const contact = await person(database, tenant, { email: "ada@example.com" });
-      for (const status of ["sending", "ambiguous"]) {
+      for (const status of statuses) {
         await arrange(database, tenant.tenantId, (tx) =>
           sql`with m as (
                 insert into outbound_messages (tenant_id, contact_id, channel, channel_config_id, to_address, suppression_key, dedupe_key, status,

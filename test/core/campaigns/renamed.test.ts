@@ -170,7 +170,7 @@ describe("a message that has no end yet when its walk is moved", () => {
     await advance(database, 25 * 3_600);
     const { senders, keys } = tenant.deps;
     const ids = (await messages()).map((one) => one.id);
-    await reconcile(tenant, { senders, keys, campaigns: campaignPort }, ids);
+    await reconcile(tenant, { senders, keys, campaigns: campaignPort }, ids, () => 60_000);
     await daysPass(3);
     expect(await walks()).toMatchObject([{ status: "completed", reason: "silent" }]);
   });

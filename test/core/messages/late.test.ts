@@ -57,7 +57,7 @@ it("an accept that comes after the look-up said absent is believed: the message 
     await advance(database, 31);
     const expired = await expireLeases(tenant, [messageId]);
     await advance(database, 600);
-    reports = [expired, await reconcile(tenant, asking, [messageId])];
+    reports = [expired, await reconcile(tenant, asking, [messageId], () => 60_000)];
     return { kind: "accepted", providerMessageId: "late" };
   };
   await pump(tenant);

@@ -1,8 +1,8 @@
 /** One message, or one enrollment, that cannot be dealt with: it waits with its reason, and its neighbours go on. */
 import { sql } from "kysely";
 import { expect, it } from "vitest";
-import { activate, campaignPort, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
-import { deliver, reconcile } from "../../../core/messages/index.ts";
+import { activate, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
+import { deliver } from "../../../core/messages/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
 import { advance, arrange, setClock } from "../../support/tenant.ts";
@@ -88,30 +88,4 @@ it("an answer whose consequences cannot be stored costs its own message and no o
   await advance(database, 60);
   await send(tenant);
   expect(tenant.email.accepted).toHaveLength(2);
-});
-
-it("an end that cannot be stored is looked at again, and does not keep the ends after it", async () => {
-  const tenant = await queued();
-  tenant.email.answer = () => ({ kind: "ambiguous", reason: "reset" });
-  await send(tenant);
-  const ambiguous = await messages(tenant);
-  const { rows } = await sql<{ id: string }>`
-    select contact_campaign_id as id from outbound_messages where id = ${ambiguous[0]?.id ?? ""}`.execute(
-    database.owner,
-  );
-  await advance(database, 86_400);
-  const campaigns: typeof campaignPort = {
-    ...campaignPort,
-    tell: async (ctx, news) => {
-      if (news.some((one) => one.enrollmentId === rows[0]?.id)) throw new Error("cannot be moved");
-      await campaignPort.tell(ctx, news);
-    },
-  };
-  const ids = ambiguous.map((one) => one.id);
-  expect(await reconcile(tenant, { ...tenant.deps, campaigns }, ids)).toMatchObject({ aged: 2, waiting: 1 });
-  expect((await messages(tenant)).map((one) => one.status)).toEqual([
-    "ambiguous",
-    "accepted_unknown",
-    "accepted_unknown",
-  ]);
 });

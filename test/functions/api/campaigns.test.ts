@@ -55,6 +55,7 @@ describe("a campaign", () => {
   test("without a plan cannot start", async () => {
     const { id } = (await one.post("/v1/campaigns", { name: "Empty" })).body;
     expect((await one.post(`/v1/campaigns/${id}/activate`)).body.code).toBe("campaign.no_plan");
+    expect((await one.post(`/v1/campaigns/${id}/resume`)).body.code).toBe("campaign.no_plan");
     expect((await one.get(`/v1/campaigns/${id}/diagram`)).body.code).toBe("campaign.no_plan");
   });
 });

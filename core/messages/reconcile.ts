@@ -213,7 +213,7 @@ const postponed = (one: Ending, error: unknown): Ending => ({
   ...one,
   end: "postponed",
   provider_message_id: isRefused(error) ? null : one.provider_message_id,
-  error: error instanceof Error ? error.message : String(error),
+  error: `its end could not be stored: ${error instanceof Error ? error.message : String(error)}`,
 });
 
 /** One that somebody has locked is being settled and let alone. @returns the ends of the others, as far as they were still open */

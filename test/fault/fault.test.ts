@@ -11,13 +11,13 @@ test("a system that is killed again and again loses nothing and sends nothing tw
 }, async () => {
   const report = await runFault(
     {
-      messages: 400,
+      messages: 250,
       killEveryMs: 2_000,
       restartDbEveryMs: 5_000,
       seed: 7,
       workers: 2,
       keep: false,
-      limitMs: 12_000,
+      limitMs: 8_000,
     },
     { onStage: () => {}, onProgress: () => {} },
   );

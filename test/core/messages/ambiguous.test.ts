@@ -230,7 +230,11 @@ describe("an end that cannot be stored", () => {
     await setClock(database, sentPlus(day));
     expect(await look(ids)).toEqual({ found: 0, absent: 0, aged: 6, waiting: 0, postponed: 1 });
     const aged = { status: "accepted_unknown" };
-    const waiting = { status: "ambiguous", run_at: sentPlus(day + 3_600), last_error: "refused here" };
+    const waiting = {
+      status: "ambiguous",
+      run_at: sentPlus(day + 3_600),
+      last_error: "its end could not be stored: refused here",
+    };
     expect(await messages()).toMatchObject([aged, aged, waiting, aged, aged, aged, aged]);
   });
 

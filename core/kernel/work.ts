@@ -44,7 +44,8 @@ export interface Claimed {
 
 /**
  * Claims up to `limit` rows of the transaction's tenant. A row whose worker did not come back is claimed with others of its kind only, a
- * tenth as many for each time: the one that kills its workers ends up alone, and its neighbours get done. What a worker has put back is
+ * quarter as many for each time: the one that kills its workers ends up alone after five deaths, and its neighbours get done. (Fewer at once
+ * would keep those waiting that were with a worker that died by chance.) What a worker has put back is
  * claimed with everything else. Every claim counts; the caller sets aside what has more than `maxClaims`.
  * @param ids only these, when a bell named them; undefined: whatever is due, oldest first.
  * @param fromOthers takes what is not done, due or not, from whoever has it, and waits for them if they are about to end it. They find
@@ -77,7 +78,7 @@ export async function claim(
       limit ${limit}
       for update ${fromOthers ? sql`` : sql`skip locked`}
     ), first as materialized (
-      select left_behind, greatest(1, ${limit}::int / power(10, least(left_behind, 6)))::int as size from due order by run_at, id limit 1
+      select left_behind, greatest(1, ${limit}::int / power(4, least(left_behind, 6)))::int as size from due order by run_at, id limit 1
     ), taken as materialized (
       select d.id, d.left_behind from due d, first f where d.left_behind = f.left_behind order by d.run_at, d.id limit (select size from first)
     )

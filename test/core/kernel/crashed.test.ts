@@ -52,7 +52,7 @@ test("an action that kills its workers ends its enrollment in error; every other
   const { tenant } = await enrolled(12);
   const taken: number[] = [];
   for (let deaths = 0; deaths < maxClaims; deaths++) taken.push(await die(tenant, work.actions, actionBatch));
-  expect(taken).toEqual([12, 12, 5, 1, 1, ...alone]);
+  expect(taken).toEqual([12, 12, 12, 8, 2, ...alone]);
   await runActions(tenant, []);
   const { rows } = await sql<{ status: string; last_error: string | null; n: number }>`
     select status, last_error, count(*)::int as n from scheduled_actions where tenant_id = ${tenant.tenantId} group by 1, 2 order by 1`.execute(
@@ -90,7 +90,7 @@ test("a delivery that kills its workers is set aside, its neighbours are applied
   >[1];
   const taken: number[] = [];
   for (let deaths = 0; deaths < maxClaims; deaths++) taken.push(await die(tenant, work.deliveries, 100));
-  expect(taken).toEqual([12, 10, 1, 1, 1, ...alone]);
+  expect(taken).toEqual([12, 12, 6, 2, 1, ...alone]);
   expect(await applyDeliveries(tenant, deps, [])).toMatchObject({ completed: 11, failed: 1 });
   const { rows } = await sql<{ id: string; last_error: string }>`
     select id, last_error from webhook_deliveries where tenant_id = ${tenant.tenantId} and status = 'failed'`.execute(

@@ -4,7 +4,7 @@
  * Invariant: what is sent goes through the real claim, gate and result statements; only the wire to the provider is replaced, by an
  * object that implements the Sender port.
  */
-import { campaignPort, enroll, runActions } from "../../core/campaigns/index.ts";
+import { activate, campaignPort, createCampaign, enroll, runActions } from "../../core/campaigns/index.ts";
 import type { Context } from "../../core/kernel/context.ts";
 import { newId } from "../../core/kernel/id.ts";
 import { type DeliverDeps, type DeliverReport, deliver } from "../../core/messages/index.ts";
@@ -165,6 +165,29 @@ export async function person(database: TestDatabase, tenant: TestTenant, input: 
     }
   });
   return contactId;
+}
+
+/** So many people walk an active campaign of one e-mail, which ends two days after it without a reply. @returns the campaign's id */
+export async function underway(database: TestDatabase, tenant: ReadyTenant, count: number): Promise<string> {
+  const contactIds: string[] = [];
+  for (let n = 0; n < count; n++) contactIds.push(await person(database, tenant, { email: `p${n}@example.com` }));
+  const plan = {
+    start: "intro",
+    nodes: [
+      {
+        id: "intro",
+        type: "send",
+        channel: "email",
+        content: { subject: "Hi", text: "Hello" },
+        transitions: [{ on: "no_reply", to: "end", after: "P2D" }],
+      },
+      { id: "end", type: "stop", outcome: "completed" },
+    ],
+  };
+  const { id } = await createCampaign(tenant, { name: "Spring", plan: plan as never });
+  await enroll(tenant, { campaignId: id, audience: { contactIds } });
+  await activate(tenant, { id });
+  return id;
 }
 
 /** Runs due actions and sends until nothing is due at this instant. @returns what the sends came to */

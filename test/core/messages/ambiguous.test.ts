@@ -1,11 +1,11 @@
 /** Sends whose end nobody knows: nothing is sent again on suspicion, and settling many costs what settling one does. */
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { activate, campaignPort, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
+import { campaignPort, runActions } from "../../../core/campaigns/index.ts";
 import { deliver, reconcile } from "../../../core/messages/index.ts";
 import type { Sender } from "../../../core/ports/sender.ts";
 import { testDatabase } from "../../support/database.ts";
-import { person, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { type ReadyTenant, readyTenant, underway } from "../../support/outreach.ts";
 import { hold } from "../../support/race.ts";
 import { statementsOf } from "../../support/statements.ts";
 import { advance, setClock } from "../../support/tenant.ts";
@@ -24,24 +24,7 @@ beforeEach(async () => {
 
 /** Calls that were made and never answered. */
 async function ambiguous(count: number): Promise<string[]> {
-  const contactIds: string[] = [];
-  for (let n = 0; n < count; n++) contactIds.push(await person(database, tenant, { email: `p${n}@example.com` }));
-  const plan = {
-    start: "intro",
-    nodes: [
-      {
-        id: "intro",
-        type: "send",
-        channel: "email",
-        content: { subject: "Hi", text: "Hello" },
-        transitions: [{ on: "no_reply", to: "end", after: "P2D" }],
-      },
-      { id: "end", type: "stop", outcome: "completed" },
-    ],
-  };
-  const { id } = await createCampaign(tenant, { name: "Spring", plan: plan as never });
-  await enroll(tenant, { campaignId: id, audience: { contactIds } });
-  await activate(tenant, { id });
+  await underway(database, tenant, count);
   await runActions(tenant, []);
   await deliver(tenant, tenant.deps, [], () => 60_000);
   return (await messages()).map((one) => one.id);

@@ -1,38 +1,16 @@
 /** What comes late: an answer after everybody had given up on it, a place in a window after a pause. */
 import { sql } from "kysely";
 import { expect, it } from "vitest";
-import { activate, campaignPort, createCampaign, enroll, pause, resume } from "../../../core/campaigns/index.ts";
+import { campaignPort, pause, resume } from "../../../core/campaigns/index.ts";
 import { deliver, expireLeases, reconcile } from "../../../core/messages/index.ts";
 import { putRateLimit } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
-import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { pump, type ReadyTenant, readyTenant, underway } from "../../support/outreach.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
 /** Monday, 11:00 in New York. */
 const monday = new Date("2026-03-02T16:00:00Z");
-
-async function campaign(tenant: ReadyTenant, count: number): Promise<string> {
-  const contactIds: string[] = [];
-  for (let n = 0; n < count; n++) contactIds.push(await person(database, tenant, { email: `p${n}@example.com` }));
-  const plan = {
-    start: "intro",
-    nodes: [
-      {
-        id: "intro",
-        type: "send",
-        channel: "email",
-        content: { subject: "Hi", text: "Hello" },
-        transitions: [{ on: "no_reply", to: "end", after: "P2D" }],
-      },
-      { id: "end", type: "stop", outcome: "completed" },
-    ],
-  };
-  const { id } = await createCampaign(tenant, { name: "Spring", plan: plan as never });
-  await enroll(tenant, { campaignId: id, audience: { contactIds } });
-  await activate(tenant, { id });
-  return id;
-}
 
 const messages = (tenant: ReadyTenant) =>
   database.owner
@@ -45,7 +23,7 @@ const messages = (tenant: ReadyTenant) =>
 it("an accept that comes after the look-up said absent is believed: the message is not sent again", async () => {
   await setClock(database, monday);
   const tenant = await readyTenant(database);
-  await campaign(tenant, 1);
+  await underway(database, tenant, 1);
   const asking = {
     ...tenant.deps,
     senders: { sendgrid: { ...tenant.email, lookup: async () => ({ kind: "absent" as const }) } },
@@ -77,7 +55,7 @@ it("places reserved under a rate limit outlive a pause: nobody is sent to the en
   await setClock(database, monday);
   const tenant = await readyTenant(database);
   await putRateLimit(tenant, { scope: "tenant", channel: "email", maxCount: 1, windowSeconds: 3_600 });
-  const id = await campaign(tenant, 4);
+  const id = await underway(database, tenant, 4);
   await pump(tenant);
   const places = async () =>
     (await messages(tenant)).filter((one) => one.status === "held").map((one) => one.run_at.toISOString());

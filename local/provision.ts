@@ -66,20 +66,29 @@ async function plans(home: string, simulator: Simulator, known: Channels): Promi
   };
 }
 
-/** Makes or refreshes the channels, and tells the simulator where their webhooks go. */
-async function connectChannels(ctx: Context, { host, home }: LocalHost, simulator: Simulator, known: Channels) {
-  const wanted = await plans(home, simulator, known);
+/** What tells the simulator's channels from those that a user has made. */
+const simulatorName = "Simulator";
+
+async function simulatorChannels(ctx: Context, { host }: LocalHost) {
   const { data } = await listChannels(ctx, host, {});
+  return data.filter(({ name }) => name === simulatorName);
+}
+
+/** Makes or refreshes the channels, and tells the simulator where their webhooks go. */
+async function connectChannels(ctx: Context, local: LocalHost, simulator: Simulator, known: Channels) {
+  const { host, home } = local;
+  const wanted = await plans(home, simulator, known);
+  const made = await simulatorChannels(ctx, local);
   const channels: Channels = {};
   for (const [provider, { channel, settings, credentials, signing }] of Object.entries(wanted)) {
-    const existing = data.find((one) => one.provider === provider && one.channel === channel);
+    const existing = made.find((one) => one.provider === provider && one.channel === channel);
     // The simulator's address changes with every start, and it is part of the credentials.
     const { id, webhookUrl } = existing
-      ? await updateChannel(ctx, host, { id: existing.id, credentials })
+      ? await updateChannel(ctx, host, { id: existing.id, credentials, status: "active" })
       : await createChannel(ctx, host, {
           channel,
           provider: provider as "sendgrid" | "twilio",
-          name: "Simulator",
+          name: simulatorName,
           settings,
           credentials,
         });
@@ -95,6 +104,12 @@ async function connectChannels(ctx: Context, { host, home }: LocalHost, simulato
     },
   });
   return channels;
+}
+
+/** A simulator that does not run takes no messages: what earlier starts connected to it must not be chosen for any. */
+async function disconnectChannels(ctx: Context, local: LocalHost): Promise<void> {
+  for (const { id } of await simulatorChannels(ctx, local))
+    await updateChannel(ctx, local.host, { id, status: "disabled" });
 }
 
 /** What a tenant needs before its first message may leave, so that a first campaign can be sent at once. All of it at reserved domains. */
@@ -135,6 +150,7 @@ export async function provision(
   const kept = known?.tenantId === tenantId ? known : undefined;
   const valid = kept && (await authenticate(host.db, kept.apiKey)) ? kept.apiKey : undefined;
   const apiKey = made.apiKey ?? valid ?? (await createApiKey(ctx, { name: "local", scopes: ["*"] })).apiKey;
+  if (!simulator) await disconnectChannels(ctx, local);
   const channels = simulator ? await connectChannels(ctx, local, simulator, kept?.channels ?? {}) : {};
   const sendgrid = channels["sendgrid"];
   if (sendgrid && (await listSenders(ctx, { limit: 1 })).data.length === 0) await makeReady(ctx, sendgrid.id);

@@ -118,6 +118,8 @@ interface Check {
 }
 
 async function examine(db: Kysely<DB>): Promise<readonly Check[]> {
+  const { checkInvariants, requireSight } = await import("../../core/operator/index.ts");
+  await requireSight(db);
   const rows = await migrationRows(db);
   const late = rows.filter(({ state }) => state !== "applied").map(({ name, state }) => `${name} is ${state}`);
   const schema = {
@@ -128,7 +130,6 @@ async function examine(db: Kysely<DB>): Promise<readonly Check[]> {
   };
   // The other rules speak about the latest schema; on another they would name the wrong things.
   if (late.length > 0) return [schema];
-  const { checkInvariants } = await import("../../core/operator/index.ts");
   return [schema, ...(await checkInvariants(db, new Date()))];
 }
 

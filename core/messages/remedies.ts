@@ -12,7 +12,8 @@ export const remedies: Readonly<Record<GateReason, string | null>> = {
   rate_limit: itself,
   frequency_cap: itself,
   budget: itself,
-  tz_unknown: "Give the contact a time zone, state or country, or let the tenant set `holdUnknownZone: false`.",
+  tz_unknown:
+    "Give the contact a time zone, state or country; what no calling-time rule speaks about (e-mail, transactional texts) the tenant may let go with `holdUnknownZone: false`.",
   sender_unverified: "Verify the sender: `npx outrider senders verify <sender>`.",
   channel_unavailable: "Connect an account for this channel, or set one that is disabled to active.",
   credentials:
@@ -22,7 +23,7 @@ export const remedies: Readonly<Record<GateReason, string | null>> = {
     "Give the contact what the template names, or make a version of the plan with `| default:` for whoever has none.",
   campaign_not_active: "Activate or resume the campaign: `npx outrider campaigns resume <campaign>`.",
   enrollment_not_active: "Resume the enrollment: `npx outrider enrollments resume <enrollment>`.",
-  tenant_suspended: "Resume the tenant: `npx outrider tenant resume`.",
+  tenant_suspended: "Resume the tenant: `npx outrider tenant resume --yes`.",
   no_consent:
     "Record the consent, if there is one, before the next message: `POST /v1/consents`, or a column `sms_consent` in an import.",
   lead_unavailable: null,

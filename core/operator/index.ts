@@ -10,6 +10,7 @@ export {
   examinationMs,
   examineTenant,
   type InvariantResult,
+  requireSight,
 } from "./invariants.ts";
 export { type DoctorRun, expireRuns, lastRun, longestUnexamined, recordRun } from "./runs.ts";
 export { type Queue, type TenantStatus, tenantStatus } from "./status.ts";

@@ -8,7 +8,7 @@
 import { type Kysely, type RawBuilder, sql } from "kysely";
 import { DateTime } from "luxon";
 import type { DB } from "../db/types.gen.ts";
-import { type Context, transact } from "../kernel/index.ts";
+import { type Context, DomainError, transact } from "../kernel/index.ts";
 import { catalogueViolations } from "./catalogue.ts";
 import { type Checker, everything, lastDays, type Reach } from "./checker.ts";
 import { factCheckers } from "./facts.ts";
@@ -68,7 +68,20 @@ export async function checkInstallation(db: Kysely<DB>, wall?: Date): Promise<In
   ];
 }
 
-/** Every tenant's data, the catalogue's fences and the clocks. @param db an administrator's connection, past row-level security */
+/**
+ * Whom row-level security binds sees no rows without a tenant, and would be told that nothing is wrong with them.
+ * @throws DomainError `doctor.blind`
+ */
+export async function requireSight(db: Kysely<DB>): Promise<void> {
+  const { rows } = await sql<{ name: string; bound: boolean | null }>`
+    select current_user as name, row_security_active(to_regclass('public.tenants')::oid) as bound`.execute(db);
+  const [user] = rows;
+  if (!user?.bound) return;
+  const message = `The database user ${user.name} sees no tenant's rows: connect as a superuser or a role with BYPASSRLS.`;
+  throw new DomainError("forbidden", "doctor.blind", message);
+}
+
+/** Every tenant's data, the catalogue's fences and the clocks. @param db an administrator's connection, past row-level security (`requireSight`) */
 export async function checkInvariants(db: Kysely<DB>, wall?: Date): Promise<InvariantResult[]> {
   const results: InvariantResult[] = [];
   for (const checker of checkers) results.push(await check(db, checker, everything));

@@ -12,9 +12,11 @@ const database = await testDatabase();
 const home = mkdtempSync(path.join(os.tmpdir(), "outrider-fences-"));
 afterAll(() => rmSync(home, { recursive: true, force: true }));
 
-function run(...command: string[]) {
+const run = (...command: string[]) => runAt(database.ownerUrl, ...command);
+
+function runAt(databaseUrl: string, ...command: string[]) {
   const { status, stderr, stdout } = spawnSync(process.execPath, command, {
-    env: { PATH: process.env["PATH"], OUTRIDER_HOME: home, PORT: "0", DATABASE_URL: database.ownerUrl },
+    env: { PATH: process.env["PATH"], OUTRIDER_HOME: home, PORT: "0", DATABASE_URL: databaseUrl },
     encoding: "utf8",
     timeout: 25_000,
   });
@@ -34,6 +36,17 @@ describe("with a table whose row-level security was switched off", () => {
     expect(said).toMatch(/database\.unsafe|I-22/);
     expect(status).toBe(exitCode);
   });
+});
+
+test("npx outrider doctor refuses a user who sees no rows, instead of finding nothing wrong with them", async () => {
+  const name = `examiner_${process.pid}`;
+  await sql`create role ${sql.id(name)} login in role outrider_owner`.execute(database.owner);
+  const url = new URL(database.ownerUrl);
+  url.username = name;
+  const { status, said } = runAt(url.href, "cli/main.ts", "doctor");
+  await sql`drop role ${sql.id(name)}`.execute(database.owner);
+  expect(said).toContain(`doctor.blind: The database user ${name} sees no tenant's rows`);
+  expect(status).toBe(1);
 });
 
 describe.each(["pg", "neon"] as const)("a pool of %s for handlers", (driver) => {

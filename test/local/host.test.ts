@@ -4,6 +4,8 @@ import os from "node:os";
 import path from "node:path";
 import { sql } from "kysely";
 import { afterAll, describe, expect, test } from "vitest";
+import type { Context } from "../../core/kernel/context.ts";
+import { createChannel, listChannels } from "../../core/tenancy/index.ts";
 import { readAccess, writeAccess } from "../../local/access.ts";
 import { type LocalHost, startHost } from "../../local/host.ts";
 import { provision } from "../../local/provision.ts";
@@ -11,6 +13,8 @@ import { startSystem } from "../../local/system.ts";
 import { testDatabase } from "../support/database.ts";
 
 const database = await testDatabase();
+/** Where no simulator was ever connected. */
+const another = await testDatabase();
 const home = mkdtempSync(path.join(os.tmpdir(), "outrider-host-"));
 const started: LocalHost[] = [];
 afterAll(async () => {
@@ -151,6 +155,41 @@ describe("provisioning", () => {
     }
     expect(second.access.apiKey).toBe(first.access.apiKey);
     expect(await readAccess(second.local.home)).toEqual(second.access);
+  });
+
+  test("without the simulator its channels are disabled, with it they are active again, and those of the user stay as they are", async () => {
+    const options = { home: path.join(home, "off"), databaseUrl: another.ownerUrl, durable: false, functions: folder };
+    const channelsOf = async (simulator: boolean, work?: (local: LocalHost, ctx: Context) => Promise<unknown>) => {
+      const system = await startSystem({ ...options, simulator });
+      try {
+        const { local, access } = system;
+        const ctx = local.host.contextFor(access.tenantId, "test");
+        await work?.(local, ctx);
+        const { data } = await listChannels(ctx, local.host, {});
+        const keys = await another.owner.selectFrom("channel_configs").select(["id", "api_credentials"]).execute();
+        const sealed = new Map(keys.map((row) => [row.id, row.api_credentials]));
+        return data.map(({ id, name, provider, status }) => ({ name, provider, status, sealed: sealed.get(id) }));
+      } finally {
+        await system.stop();
+      }
+    };
+    const [ours] = await channelsOf(false, (local, ctx) =>
+      createChannel(ctx, local.host, {
+        channel: "sms",
+        provider: "twilio",
+        name: "Ours",
+        settings: { from: "+12025550123" },
+        credentials: { accountSid: `AC${"0".repeat(32)}`, authTokens: ["0".repeat(32)] },
+      }),
+    );
+    const simulators = (status: string) => [
+      ours,
+      { name: "Simulator", provider: "sendgrid", status, sealed: expect.anything() },
+      { name: "Simulator", provider: "twilio", status, sealed: expect.anything() },
+    ];
+    expect(await channelsOf(true)).toEqual(simulators("active"));
+    expect(await channelsOf(false)).toEqual(simulators("disabled"));
+    expect(await channelsOf(true)).toEqual(simulators("active"));
   });
 
   test("a local.json that cannot be read is as none", async () => {

@@ -220,6 +220,7 @@ create table tasks (
   foreign key (tenant_id, contact_campaign_id) references contact_campaigns (tenant_id, id) on delete cascade,
   foreign key (tenant_id, lead_id) references leads (tenant_id, id) on delete cascade
 );
+create index tasks_enrollment_idx on tasks (tenant_id, contact_campaign_id);
 select protect('tasks', 'select, insert, update');
 
 -- A simulation is an artifact of numbers: what a plan would send to whom, when, and what it would hold back and why.

@@ -5,7 +5,7 @@
 import { sql } from "kysely";
 import { type Channel, type SuppressionReason, suppressionAddress, type TxContext } from "../kernel/index.ts";
 import { type Addressed, type AddressFacts, addressFacts, type LimitRow, neverSent } from "../messages/index.ts";
-import type { TenantSettings } from "../tenancy/index.ts";
+import { readSettings, type TenantSettings } from "../tenancy/index.ts";
 import { fieldsOf } from "./describe.ts";
 import { resolveContent } from "./hash.ts";
 import type { Plan, SendNode } from "./plan.ts";
@@ -60,7 +60,7 @@ export async function loadInput(ctx: TxContext, loading: Loading): Promise<Simul
     known,
     limits,
     windows: await windowsOf(ctx, limits, startAt),
-    owners: await ownersOf(ctx, campaign.id),
+    ...(await ownersOf(ctx, campaign.id)),
   };
 }
 
@@ -85,7 +85,7 @@ async function tenantOf(ctx: TxContext): Promise<SimulationInput["tenant"]> {
     name: row.name,
     status: row.status === "active" ? "active" : "suspended",
     // As the gate reads them.
-    settings: row.settings as TenantSettings,
+    settings: readSettings(row.settings),
   };
 }
 
@@ -234,9 +234,15 @@ async function windowsOf(
   return rows;
 }
 
-async function ownersOf(ctx: TxContext, campaignId: string): Promise<ReadonlyMap<string, string>> {
-  const { rows } = await sql<{ dedupe_key: string; contact_campaign_id: string | null }>`
-    select dedupe_key, contact_campaign_id from outbound_messages
-    where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId} and not ${neverSent}`.execute(ctx.db);
-  return new Map(rows.map((row) => [row.dedupe_key, row.contact_campaign_id ?? ""]));
+async function ownersOf(ctx: TxContext, campaignId: string): Promise<Pick<SimulationInput, "owners" | "leftBy">> {
+  const { rows } = await sql<{ key: string; enrollmentId: string; leftKey: string | null; planVersionId: string }>`
+    select m.dedupe_key as key, coalesce(m.contact_campaign_id, '') as "enrollmentId", e.plan_version_id as "planVersionId",
+      case when m.walk_node_id <> m.node_id
+           then concat_ws(':', m.campaign_id, split_part(m.dedupe_key, ':', 2), m.node_id, m.suppression_key) end as "leftKey"
+    from outbound_messages m left join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
+    where m.tenant_id = ${ctx.tenantId} and m.campaign_id = ${campaignId} and not ${neverSent}`.execute(ctx.db);
+  return {
+    owners: new Map(rows.map((row) => [row.key, row.enrollmentId])),
+    leftBy: new Map(rows.flatMap((row) => (row.leftKey === null ? [] : [[row.leftKey, row] as const]))),
+  };
 }

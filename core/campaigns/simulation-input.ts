@@ -39,6 +39,8 @@ export interface SimulationInput {
   }[];
   /** Dedupe keys of this campaign's messages that were or may still be sent, and their enrollments. */
   readonly owners: ReadonlyMap<string, string>;
+  /** Dedupe keys that such messages were planned under and took along when their walks were moved: still theirs for walks of older versions than this. */
+  readonly leftBy: ReadonlyMap<string, { readonly planVersionId: string }>;
 }
 
 export const specKey = (planVersionId: string, nodeId: string, variantId: string | null): string =>

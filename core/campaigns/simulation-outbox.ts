@@ -89,7 +89,9 @@ export class Outbox {
     const address = this.#primaryAddress(walker, node.channel);
     const key = address === "" ? "" : suppressionAddress(node.channel, address);
     const dedupe = `${this.#input.campaign.id}:${walker.input.entry}:${nodeId}:${key === "" ? walker.input.id : key}`;
-    const owner = this.#owners.get(dedupe);
+    const left = this.#input.leftBy.get(dedupe);
+    const isTaken = left !== undefined && left.planVersionId > walker.input.planVersionId;
+    const owner = this.#owners.get(dedupe) ?? (isTaken ? "" : undefined);
     if (owner === walker.input.id) return null;
     if (owner === undefined) this.#owners.set(dedupe, walker.input.id);
     const expiresAt = addDuration(now, node.expiresAfter, plan.timeZone);

@@ -111,17 +111,15 @@ export async function renameTasks(
   renamings: readonly Renaming[],
 ): Promise<void> {
   if (moved.length === 0 || renamings.length === 0) return;
-  const keys = moved.flatMap(({ enrollmentId, planVersionId }) =>
-    renamings.flatMap(({ planVersionId: version, from, to }) =>
-      version === planVersionId ? [{ from: taskKey(enrollmentId, from), to: taskKey(enrollmentId, to) }] : [],
-    ),
-  );
   const { rows } = await sql<{ id: string }>`
     with renamed as materialized (
-      select t.id, r.to_key from tasks t
-      join unnest(${keys.map((key) => key.from)}::text[], ${keys.map((key) => key.to)}::text[]) as r(from_key, to_key)
-        on r.from_key = t.idempotency_key
-      where t.tenant_id = ${ctx.tenantId} order by t.id for no key update of t
+      select t.id, w.enrollment || ':' || r.to_node as to_key
+      from unnest(${moved.map((w) => w.enrollmentId)}::text[], ${moved.map((w) => w.planVersionId)}::text[]) as w(enrollment, version)
+      join tasks t on t.tenant_id = ${ctx.tenantId} and t.contact_campaign_id = w.enrollment
+      join unnest(${renamings.map((r) => r.planVersionId)}::text[], ${renamings.map((r) => r.from)}::text[],
+                  ${renamings.map((r) => r.to)}::text[]) as r(version, from_node, to_node)
+        on r.version = w.version and t.idempotency_key = w.enrollment || ':' || r.from_node
+      order by t.id for no key update of t
     )
     update tasks t set idempotency_key = r.to_key || ':renamed:' || t.id
     from renamed r where t.tenant_id = ${ctx.tenantId} and t.id = r.id returning t.id`.execute(ctx.db);

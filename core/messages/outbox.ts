@@ -1,7 +1,8 @@
 /**
  * The way into the outbox. Invariant: at most one row per dedupe key (campaign, entry, node, canonical address), whatever calls twice;
  * a second contact with the same address gets a row too, cancelled, so that "why not" has an answer. A message that ended before it was
- * ever handed to a provider gives its key up to the next contact with that address (docs/decisions/0015).
+ * ever handed to a provider gives its key up to the next contact with that address (docs/decisions/0015). One whose walk was moved to a newer
+ * version took its key along to the name it has there; for walks of older versions it keeps the place it was planned for.
  */
 import { sql } from "kysely";
 import type { Channel, TxContext } from "../kernel/index.ts";
@@ -56,13 +57,22 @@ export async function enqueue(ctx: TxContext, messages: readonly NewMessage[]): 
     rows.filter((row) => !inserted.has(row.id)),
   );
   for (const id of heirs) inserted.add(id);
+  const late = await giveWay(
+    ctx,
+    rows.filter((row) => inserted.has(row.id) && row.address !== ""),
+  );
+  for (const row of late) inserted.delete(row.id);
   const queued = rows.filter((row) => inserted.has(row.id) && row.address !== "");
   if (queued.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: queued.map((row) => row.id) });
   return [
     ...firsts
       .filter((row) => inserted.has(row.id) && row.address === "")
       .map(({ enrollmentId, nodeId }) => ({ enrollmentId, nodeId, reason: "address_invalid" as const })),
-    ...duplicates.map(({ enrollmentId, nodeId }) => ({ enrollmentId, nodeId, reason: "duplicate_address" as const })),
+    ...[...duplicates, ...late].map(({ enrollmentId, nodeId }) => ({
+      enrollmentId,
+      nodeId,
+      reason: "duplicate_address" as const,
+    })),
   ];
 }
 
@@ -87,8 +97,8 @@ interface Keyed extends NewMessage {
   readonly dedupe: string;
 }
 
-/** Ended, and never claimed: no provider can have it, and nothing brings it back. */
-export const neverSent = sql<boolean>`(generation = 0 and status in ('cancelled', 'expired', 'failed', 'suppressed'))`;
+/** Ended, and never claimed: no provider can have it, and nothing brings it back. `m` is the message. */
+export const neverSent = sql<boolean>`(m.generation = 0 and m.status in ('cancelled', 'expired', 'failed', 'suppressed'))`;
 
 /**
  * Messages whose key is taken. The same enrollment calling twice is no news; another one with the same address inherits the key of a
@@ -108,7 +118,7 @@ async function settleRepeated(
   if (wanted.length > 0) {
     await sql`
       with locked as materialized (
-        select id from outbound_messages
+        select id from outbound_messages m
         where tenant_id = ${ctx.tenantId} and dedupe_key = any(${wanted.map((row) => row.dedupe)}) and ${neverSent}
         order by id for update
       )
@@ -129,6 +139,36 @@ async function settleRepeated(
   return { heirs: [...heirs], duplicates };
 }
 
+/**
+ * Of those just queued, the ones whose step went to their address already, under a walk that has since been moved to a newer version and
+ * knows it by another name. Asked after the insert: who moves a walk gives the old key free in the same transaction, and an insert of that key
+ * waits for it.
+ * @returns those that are duplicates after all
+ */
+async function giveWay(ctx: TxContext, queued: readonly Keyed[]): Promise<readonly Keyed[]> {
+  if (queued.length === 0) return [];
+  const { rows } = await sql<{ id: string }>`
+    with moved as materialized (
+      select r.id, r.dedupe, r.enrollment
+      from unnest(${queued.map((r) => r.id)}::text[], ${queued.map((r) => r.dedupe)}::text[], ${queued.map((r) => r.enrollmentId)}::text[],
+                  ${queued.map((r) => r.campaignId)}::text[], ${queued.map((r) => r.entry)}::int[], ${queued.map((r) => r.nodeId)}::text[],
+                  ${queued.map((r) => r.planVersionId)}::text[], ${queued.map((r) => r.channel)}::text[], ${queued.map((r) => r.key)}::text[])
+        as r(id, dedupe, enrollment, campaign, entry, node, version, channel, address)
+      where exists (
+        select from outbound_messages m join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
+        where m.tenant_id = ${ctx.tenantId} and m.channel = r.channel and m.suppression_key = r.address and m.campaign_id = r.campaign
+          and m.id <> r.id and m.node_id = r.node and m.walk_node_id <> m.node_id and m.contact_campaign_id <> r.enrollment
+          and starts_with(m.dedupe_key, r.campaign || ':' || r.entry || ':') and not ${neverSent}
+          and e.plan_version_id collate "C" > r.version collate "C")
+    )
+    update outbound_messages m
+    set status = 'cancelled', hold_reason = 'duplicate_address', dedupe_key = moved.dedupe || ':duplicate:' || moved.enrollment
+    from moved where m.tenant_id = ${ctx.tenantId} and m.id = moved.id
+    returning m.id`.execute(ctx.db);
+  const late = new Set(rows.map((row) => row.id));
+  return queued.filter((row) => late.has(row.id));
+}
+
 const opened = (row: Keyed): OutboxRow => ({
   ...row,
   status: row.address === "" ? "failed" : "queued",
@@ -137,7 +177,7 @@ const opened = (row: Keyed): OutboxRow => ({
 
 async function ownersOf(ctx: TxContext, rows: readonly Keyed[]) {
   const { rows: owners } = await sql<{ dedupe_key: string; enrollmentId: string | null; isFree: boolean }>`
-    select dedupe_key, contact_campaign_id as "enrollmentId", ${neverSent} as "isFree" from outbound_messages
+    select dedupe_key, contact_campaign_id as "enrollmentId", ${neverSent} as "isFree" from outbound_messages m
     where tenant_id = ${ctx.tenantId} and dedupe_key = any(${rows.map((row) => row.dedupe)})`.execute(ctx.db);
   return new Map(owners.map((row) => [row.dedupe_key, row]));
 }

@@ -27,8 +27,9 @@ export interface Renaming {
 }
 
 /**
- * Renames the messages of moved enrollments, all by their old names at once, in two statements: keys that change places are put aside first
- * and take their places then. A key that somebody else owns by now stays aside. Call it with the enrollments locked.
+ * Renames the messages of moved enrollments, all by their old names at once, in three statements: keys that change places are put aside first
+ * and take their places then. Who owns such a place and was never sent gives it up; one that was or may be sent keeps it, and the newcomer
+ * stays aside. Call it with the enrollments locked.
  */
 export async function renameNodes(
   ctx: TxContext,
@@ -55,13 +56,23 @@ export async function renameNodes(
     from renamed r where m.tenant_id = ${ctx.tenantId} and m.id = r.id
     returning m.id`.execute(ctx.db);
   if (rows.length === 0) return;
-  await sql`
-    with heirs as materialized (
-      select distinct on (k.key) m.id, k.key
+  const heirs = sql`
+    heirs as materialized (
+      select distinct on (k.key) m.id, k.key, ${neverSent} as never_sent
       from outbound_messages m, lateral (select left(m.dedupe_key, -length(':renamed:' || m.id)) as key) k
       where m.tenant_id = ${ctx.tenantId} and m.id = any(${rows.map((row) => row.id)}) and m.dedupe_key like '%:renamed:' || m.id
       order by k.key, ${neverSent}, m.id
+    )`;
+  await sql`
+    with ${heirs}, idle as materialized (
+      select m.id from outbound_messages m
+      where m.tenant_id = ${ctx.tenantId} and m.dedupe_key in (select h.key from heirs h where not h.never_sent) and ${neverSent}
+      order by m.id for update of m
     )
+    update outbound_messages m set dedupe_key = m.dedupe_key || ':given-up:' || m.id
+    from idle where m.tenant_id = ${ctx.tenantId} and m.id = idle.id`.execute(ctx.db);
+  await sql`
+    with ${heirs}
     update outbound_messages m set dedupe_key = h.key
     from heirs h where m.tenant_id = ${ctx.tenantId} and m.id = h.id
       and not exists (select from outbound_messages o where o.tenant_id = ${ctx.tenantId} and o.dedupe_key = h.key)`.execute(

@@ -14,6 +14,7 @@ import {
   resumeEnrollment,
   runActions,
   simulate,
+  stopEnrollment,
   suppress,
 } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
@@ -219,6 +220,53 @@ describe("a message that was sent before its walk was moved", () => {
     await pump(tenant);
     expect(tenant.email.accepted).toHaveLength(1);
     expect(await messages()).toMatchObject([{ status: "sent" }, { status: "cancelled" }]);
+  });
+
+  it("keeps its address from being written to again by a walk that stayed behind on its version", async () => {
+    const nap = (id: string, to: string) => ({ id, type: "wait", duration: "P1D", to }) as const;
+    const later = (id: string) => email(id, { transitions: [{ on: "no_reply", to: "end", after: "P9D" }] });
+    const end = { id: "end", type: "stop" } as const;
+    const id = await campaign({ start: "nap", nodes: [nap("nap", "a"), later("a"), end] }, ["same@gmail.com"]);
+    await pump(tenant);
+    await daysPass(1);
+    await enter(id, "s.ame+x@gmail.com");
+    await pump(tenant);
+    const behind = (await walks())[1]?.id ?? "";
+    const moved = await moveTo(id, { start: "rest", nodes: [nap("rest", "b"), later("b"), end] }, { a: "b" });
+    expect(moved).toMatchObject({ migrated: 1, needMapping: [{}] });
+    await resumeEnrollment(tenant, { id: behind });
+    await advance(database, 60);
+    const foretold = await simulate(tenant, { campaignId: id });
+    await daysPass(2);
+    expect(subjects()).toEqual(["About a"]);
+    expect(await compareWithLive(tenant, { simulationId: foretold.id ?? "" })).toMatchObject({ differences: [] });
+    expect(await messages()).toMatchObject([
+      { node: "a", status: "sent" },
+      { node: "a", status: "cancelled" },
+    ]);
+    expect((await walks())[1]).toMatchObject({ status: "stopped", reason: "send_failed" });
+  });
+
+  it("takes its new name from a message that was never sent, and keeps its address from being written to again", async () => {
+    const id = await campaign(old, ["same@gmail.com"]);
+    await pump(tenant);
+    await addPlanVersion(tenant, { id, plan: next as never });
+    await advance(database, 60);
+    await enter(id, "sam.e@gmail.com");
+    await runActions(tenant, []);
+    await stopEnrollment(tenant, { id: (await walks())[1]?.id ?? "" });
+    expect(await messages()).toMatchObject([
+      { node: "intro", status: "sent" },
+      { node: "hello", status: "cancelled" },
+    ]);
+    expect(await migrateEnrollments(tenant, { campaignId: id, nodeMap: { intro: "hello" } })).toMatchObject({
+      migrated: 1,
+    });
+    await advance(database, 60);
+    await enter(id, "s.ame+x@gmail.com");
+    await pump(tenant);
+    expect(tenant.email.accepted).toHaveLength(1);
+    expect((await messages())[2]).toMatchObject({ node: "hello", status: "cancelled" });
   });
 
   it("changes names with another one", async () => {

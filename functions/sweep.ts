@@ -1,24 +1,20 @@
-/** Schedule `sweep`: wake what was mended, and ring for all due work, so that a lost bell costs a minute and nothing else. */
-import { dueWork, mergeBells, reach, transact, wakeNoted } from "@outrider/core/kernel";
+/**
+ * Schedule `sweep`: ring for all due work, so that a lost bell costs a minute and nothing else; then wake what was mended, which may take
+ * long for a tenant that has a million messages waiting, and must not keep anybody from being rung for.
+ */
+import { dueWork, mergeBells, reach, transact, wakeNoted, wakingMs } from "@outrider/core/kernel";
 import { bellKinds } from "@outrider/core/ports";
 import { type Host, lazily } from "./lib/runtime.ts";
 import { eachTenant, scheduled } from "./lib/schedule.ts";
 
 /** Rows rung for per kind and run: what the workers can do in a minute. */
 const limit = 20_000;
-/** Tenants whose held messages are woken by one run, and what is left of it for ringing. */
+/** Tenants whose held messages are woken by one run. */
 const wakingTenants = 100;
-const reserveMs = 25_000;
 
 export const define = (host: Host) =>
   scheduled(host, "sweep", async (tick) => {
     const counts: Record<string, number> = { woken: 0 };
-    const waking = [...(await dueWork(host.db, "wake", wakingTenants))];
-    await eachTenant(host, "sweep", tick, waking, reserveMs, (ctx) =>
-      transact(ctx, async (ctx) => {
-        counts["woken"] = (counts["woken"] ?? 0) + (await wakeNoted(ctx));
-      }),
-    );
     for (const kind of bellKinds) {
       // Rung before it counts as swept: what a killed sweep has found, the next one finds again.
       const due = await host.db.transaction().execute(async (tx) => {
@@ -30,6 +26,12 @@ export const define = (host: Host) =>
       reach("sweep.rung");
       counts[kind] = [...due.values()].reduce((sum, ids) => sum + ids.length, 0);
     }
+    const waking = [...(await dueWork(host.db, "wake", wakingTenants))];
+    await eachTenant(host, "sweep", tick, waking, wakingMs, (ctx) =>
+      transact(ctx, async (ctx) => {
+        counts["woken"] = (counts["woken"] ?? 0) + (await wakeNoted(ctx));
+      }),
+    );
     return counts;
   });
 export const handler = lazily(define);

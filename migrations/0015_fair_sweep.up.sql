@@ -51,7 +51,8 @@ declare
   cut int;
 begin
   if p_kind = 'wake' then
-    return query select t.id, t.id from tenants t where t.waking <> '{}' order by t.id limit p_limit;
+    return query select t.id, t.id from tenants t where t.waking <> '{}'
+      order by (select min(w.value) from jsonb_each_text(t.waking) w), t.id limit p_limit;
     return;
   end if;
   if p_kind = 'expired' then

@@ -1484,6 +1484,7 @@ table public.tasks owner outrider_owner (
   constraint tasks_kind_check CHECK ((kind = ANY (ARRAY['call'::text, 'linkedin'::text, 'review'::text, 'other'::text])))
   constraint tasks_status_check CHECK ((status = ANY (ARRAY['open'::text, 'done'::text, 'cancelled'::text])))
 );
+CREATE INDEX tasks_enrollment_idx ON public.tasks USING btree (tenant_id, contact_campaign_id);
 row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.tasks FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
@@ -2310,7 +2311,8 @@ declare
   cut int;
 begin
   if p_kind = 'wake' then
-    return query select t.id, t.id from tenants t where t.waking <> '{}' order by t.id limit p_limit;
+    return query select t.id, t.id from tenants t where t.waking <> '{}'
+      order by (select min(w.value) from jsonb_each_text(t.waking) w), t.id limit p_limit;
     return;
   end if;
   if p_kind = 'expired' then

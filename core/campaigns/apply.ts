@@ -11,10 +11,10 @@ import { enqueue, type NewMessage } from "../messages/index.ts";
 import type { Fields } from "./condition.ts";
 import { fieldsOf } from "./describe.ts";
 import { addDuration } from "./duration.ts";
-import { endInError } from "./end-in-error.ts";
 import { advance } from "./engine.ts";
 import { Net } from "./fold.ts";
 import { nodeOf } from "./graph.ts";
+import { halt } from "./halt.ts";
 import { resolveContent } from "./hash.ts";
 import { type EngineEvent, type EnrollmentState, initialState, isTerminal, type StateStatus } from "./state.ts";
 import { type PlanVersion, planVersions } from "./versions.ts";
@@ -53,7 +53,7 @@ const maxRounds = 20;
 
 /**
  * Applies events `[batch]` in their order per enrollment. Whoever brings them has more to store than where somebody stands: a walk that
- * cannot be moved ends in `error` and neither takes its neighbours with it nor the fact that it was told. Ids that are not this tenant's
+ * cannot be moved ends in `error`, or is paused while its plan cannot be read, and neither takes its neighbours with it nor the fact that it was told. Ids that are not this tenant's
  * are ignored.
  */
 export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEvent[]): Promise<void> {
@@ -74,7 +74,7 @@ async function applyApart(ctx: TxContext, events: readonly EnrollmentEvent[]): P
     if (!isWalksFault(error)) throw error;
     const ids = [...new Set(events.map((one) => one.enrollmentId))].toSorted();
     const [only = "", ...more] = ids;
-    if (more.length === 0) return endInError(ctx, only, error.message.slice(0, 500));
+    if (more.length === 0) return halt(ctx, only, error);
     const first = new Set(ids.slice(0, Math.ceil(ids.length / 2)));
     const [one = [], other = []] = [true, false].map((is) => events.filter((it) => first.has(it.enrollmentId) === is));
     await applyApart(ctx, one);

@@ -21,7 +21,7 @@ import {
   work,
 } from "../kernel/index.ts";
 import { type EnrollmentEvent, moveWalks } from "./apply.ts";
-import { endInError } from "./end-in-error.ts";
+import { halt } from "./halt.ts";
 import type { TimeoutName } from "./state.ts";
 
 /** Actions taken in one transaction. */
@@ -74,8 +74,7 @@ async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<nu
       return 0;
     }
     if (more.length === 0) {
-      const reason = error instanceof Error ? error.message : String(error);
-      await transact(ctx, (ctx) => recordFailure(ctx, first, reason));
+      await transact(ctx, (ctx) => recordFailure(ctx, first, error));
       return 0;
     }
     const half = Math.ceil(sound.length / 2);
@@ -135,8 +134,8 @@ async function complete(ctx: TxContext, claimed: readonly Claimed[]): Promise<Du
   return rows;
 }
 
-/** Put back with a delay, or over: its enrollment ends in `error` and its neighbours go on. What has moved on meanwhile is left alone. */
-async function recordFailure(ctx: TxContext, { id, generation, attempts }: Claimed, reason: string): Promise<void> {
+/** Put back with a delay, or over: its enrollment is halted and its neighbours go on. What has moved on meanwhile is left alone. */
+async function recordFailure(ctx: TxContext, { id, generation, attempts }: Claimed, cause: unknown): Promise<void> {
   // The enrollment before its actions and messages, as everywhere.
   const { rows } = await sql<{ id: string }>`
     select e.id from contact_campaigns e
@@ -145,7 +144,13 @@ async function recordFailure(ctx: TxContext, { id, generation, attempts }: Claim
     for update`.execute(ctx.db);
   const over = attempts >= maxClaims;
   const settled = await settle(ctx.db, ctx.tenantId, work.actions, [
-    { id, generation, status: over ? "failed" : "pending", error: reason, retryInSeconds: backoffSeconds(attempts, 1) },
+    {
+      id,
+      generation,
+      status: over ? "failed" : "pending",
+      error: cause instanceof Error ? cause.message : String(cause),
+      retryInSeconds: backoffSeconds(attempts, 1),
+    },
   ]);
-  if (over && settled.length > 0) for (const enrollment of rows) await endInError(ctx, enrollment.id, reason);
+  if (over && settled.length > 0) for (const enrollment of rows) await halt(ctx, enrollment.id, cause);
 }

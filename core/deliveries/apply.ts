@@ -118,10 +118,17 @@ export type Fate = "applied" | "set_aside" | "waiting";
 
 /**
  * Applies one delivery here and now, even if another worker has it: that one may be dead, and if it is not, one of the two does nothing.
+ * @param onSetAside called when this call has set it aside, not when somebody had before
  * @returns what has become of it, whoever did it
  */
-export async function applyNow(ctx: Context, deps: DeliveryDeps, id: string): Promise<Fate> {
-  const { completed } = await applyClaim(ctx, deps, [id], true);
+export async function applyNow(
+  ctx: Context,
+  deps: DeliveryDeps,
+  id: string,
+  onSetAside: () => void = () => {},
+): Promise<Fate> {
+  const { completed, failed } = await applyClaim(ctx, deps, [id], true);
+  if (failed > 0) onSetAside();
   if (completed === 1) return "applied";
   const status = await transact(ctx, async (ctx) => {
     const row = await ctx.db

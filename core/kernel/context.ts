@@ -85,7 +85,7 @@ export async function transact<R>(ctx: Context, work: (ctx: TxContext) => Promis
       return result;
     } catch (error) {
       if (error instanceof PartFailed && !isCareful) isCareful = true;
-      else if (tries === maxTries || !isCollision(error)) throw error;
+      else if (tries >= maxTries || !isCollision(error)) throw error;
     }
   }
 }
@@ -105,6 +105,8 @@ export async function attempt<R>(ctx: TxContext, work: (ctx: TxContext) => Promi
     ctx.bells.length = bells;
     // On a connection that is gone the first error says more; whoever goes on all the same gets the next one.
     await sql`rollback to savepoint part`.execute(ctx.db).catch(() => {});
+    // It would stand in the way of an outer part of the same name.
+    await sql`release savepoint part`.execute(ctx.db).catch(() => {});
     throw error;
   }
 }

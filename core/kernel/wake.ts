@@ -28,6 +28,10 @@ export const endedByAct: ReadonlySet<GateReason> = new Set([
 const maxWoken = 10_000;
 /** Woken for one tenant by one sweep: what the workers can do until the next. */
 const maxWokenBySweep = 20_000;
+/** Nobody whose tenant has much to wake may keep a sweep from the others: a statement of it, or its wait for a lock, takes so long at most. */
+const statementMs = 15_000;
+/** What `wakeNoted` takes at most. */
+export const wakingMs = 2 * statementMs;
 /** So long a note is kept at least: who had locked a message at the mending has ended by then. */
 const settledAfter = sql`interval '1 minute'`;
 
@@ -69,12 +73,13 @@ async function wake(ctx: TxContext, which: ReturnType<typeof sql>): Promise<void
 }
 
 /**
- * Goes on where the acts that mended something stopped, for one tenant; a sweep then finds the woken ones due. What was decided since the
- * mending knows of it and is let alone. @returns how many it woke, `limit` at most
+ * Goes on where the acts that mended something stopped, for one tenant, and rings for what it wakes. What was decided since the mending
+ * knows of it and is let alone. @returns how many it woke, `limit` at most
  */
 export async function wakeNoted(ctx: TxContext, limit = maxWokenBySweep): Promise<number> {
+  await sql`select set_config('statement_timeout', ${String(statementMs)}, true)`.execute(ctx.db);
   await sql`select from tenants where id = ${ctx.tenantId} for no key update`.execute(ctx.db);
-  const { numAffectedRows } = await sql`
+  const { rows } = await sql<{ id: string }>`
     with noted as materialized (
       select w.key as reason, w.value::timestamptz as at from tenants t, jsonb_each_text(t.waking) w where t.id = ${ctx.tenantId}
     ), woken as materialized (
@@ -83,15 +88,14 @@ export async function wakeNoted(ctx: TxContext, limit = maxWokenBySweep): Promis
         and exists (select from noted n where n.reason = m.hold_reason and ((m.decision ->> 'at')::timestamptz < n.at) is not false)
       limit ${limit} for update skip locked
     )
-    update outbound_messages m set run_at = ${ctx.now} where m.tenant_id = ${ctx.tenantId} and m.id = any(array(select id from woken))`.execute(
-    ctx.db,
-  );
-  const woken = Number(numAffectedRows ?? 0);
-  if (woken < limit) {
+    update outbound_messages m set run_at = ${ctx.now} where m.tenant_id = ${ctx.tenantId} and m.id = any(array(select id from woken))
+    returning m.id`.execute(ctx.db);
+  if (rows.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: rows.map((row) => row.id) });
+  if (rows.length < limit) {
     await sql`
       update tenants t set waking = t.waking - array(
         select w.key from jsonb_each_text(t.waking) w where w.value::timestamptz <= ${ctx.now}::timestamptz - ${settledAfter})
       where t.id = ${ctx.tenantId}`.execute(ctx.db);
   }
-  return woken;
+  return rows.length;
 }

@@ -6,6 +6,7 @@
 import {
   type Context,
   DomainError,
+  isAway,
   isCollision,
   isLockTimeout,
   limitLockWaits,
@@ -112,8 +113,8 @@ async function deliverAlone(
   error: unknown,
 ): Promise<number> {
   const [only, ...more] = batch ?? [];
-  // Who waits too long for others has nobody at fault among its own: all are still due, and looked at again.
-  if (only === undefined || isCollision(error) || isLockTimeout(error)) throw error;
+  // Who waits too long for others, or loses the database, has nobody at fault among its own: all are still due, and looked at again.
+  if (only === undefined || isCollision(error) || isLockTimeout(error) || isAway(error)) throw error;
   if (more.length > 0) {
     let taken = 0;
     for (const id of [only, ...more]) if (hasTime()) taken += await deliverBatch(ctx, deps, [id], total, hasTime);

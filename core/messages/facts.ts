@@ -6,7 +6,7 @@ import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
 import { type Channel, lockEnrollments, type SuppressionReason, type TxContext, tenantGate } from "../kernel/index.ts";
 import { dncChannels, dncCovers } from "../suppression/index.ts";
-import type { TenantSettings } from "../tenancy/index.ts";
+import { readSettings, type TenantSettings } from "../tenancy/index.ts";
 import type { ContentSource } from "./content.ts";
 import type { DecisionFacts, GateFacts } from "./gate.ts";
 import { walkNode } from "./rename.ts";
@@ -108,7 +108,7 @@ const rowsOf = (source: RawBuilder<unknown>) => sql<Row>`
 interface Shared {
   readonly name: string;
   readonly status: "active" | "suspended";
-  readonly settings: TenantSettings;
+  readonly settings: unknown;
   readonly campaigns: Readonly<Record<string, { readonly name: string; readonly status: string }>> | null;
   readonly routes: readonly { readonly sender: SenderRow | null; readonly account: ChannelRow | null }[];
 }
@@ -143,6 +143,7 @@ async function surround(ctx: TxContext, rows: readonly Row[]): Promise<Candidate
   const [shared] = found;
   if (!shared) return [];
   const routes = new Map(routed.map((row, n) => [routeOf(row), shared.routes[n]]));
+  const settings = readSettings(shared.settings);
   return rows.map((row) => {
     const campaign = row.campaign_id === null ? undefined : shared.campaigns?.[row.campaign_id];
     const route = routes.get(routeOf(row));
@@ -150,7 +151,7 @@ async function surround(ctx: TxContext, rows: readonly Row[]): Promise<Candidate
       ...row,
       tenant_name: shared.name,
       tenant_status: shared.status,
-      tenant_settings: shared.settings,
+      tenant_settings: settings,
       campaign_name: campaign?.name ?? null,
       campaign_status: campaign?.status ?? null,
       company: null,

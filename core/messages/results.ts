@@ -170,20 +170,26 @@ async function writeResults(
   return new Map(held.map((row) => [row.id, row.nodeId]));
 }
 
-/** Credentials that a provider refuses stop the account, not only the message: everything on it is held until somebody looks. */
+/**
+ * Credentials that a provider refuses stop the account, not only the message: everything on it is held until somebody looks. A refusal
+ * of those that have been replaced since the call began says nothing about today's.
+ */
 async function degradeAccounts(ctx: TxContext, results: readonly CallResult[]): Promise<void> {
   const refused = new Map(
-    results.flatMap(({ message, outcome }): [string, string][] =>
+    results.flatMap(({ message: { account }, outcome }) =>
       outcome.kind === "rejected" && outcome.failure === "account"
-        ? [[message.account.id, `${outcome.code}: ${outcome.reason}`]]
+        ? [[account.id, { sealed: account.api_credentials, reason: `${outcome.code}: ${outcome.reason}` }] as const]
         : [],
     ),
   );
   if (refused.size === 0) return;
+  const of = [...refused.values()];
   await sql`
     update channel_configs c set status = 'degraded', status_reason = r.reason
-    from unnest(${[...refused.keys()]}::text[], ${[...refused.values()]}::text[]) as r(id, reason)
-    where c.tenant_id = ${ctx.tenantId} and c.id = r.id and c.status = 'active'`.execute(ctx.db);
+    from unnest(${[...refused.keys()]}::text[], ${of.map((one) => one.sealed)}::text[], ${of.map((one) => one.reason)}::text[]) as r(id, sealed, reason)
+    where c.tenant_id = ${ctx.tenantId} and c.id = r.id and c.status = 'active' and c.api_credentials = r.sealed`.execute(
+    ctx.db,
+  );
 }
 
 async function markAddresses(ctx: TxContext, results: readonly CallResult[]): Promise<void> {

@@ -92,7 +92,7 @@ export interface Tenant {
 }
 
 /** A setting that this version does not know, or reads differently, must neither stop sending nor take the others with it. */
-const readSettings = (stored: unknown): TenantSettings =>
+export const readSettings = (stored: unknown): TenantSettings =>
   Object.fromEntries(
     Object.entries(stored ?? {}).filter(([name, value]) => {
       const field: z.ZodType | undefined = Object.hasOwn(TenantSettings.shape, name)

@@ -12,9 +12,5 @@ export const webhookIntake = (host: Host): WebhookIntake =>
     webhooks: host.webhooks,
     wallClock: () => new Date(),
     contextFor: (tenantId) => host.contextFor(tenantId, "webhooks"),
-    async apply(ctx, id) {
-      const fate = await applyNow(ctx, host, id);
-      if (fate === "set_aside") tellSetAside(host, ctx, 1);
-      return fate;
-    },
+    apply: (ctx, id) => applyNow(ctx, host, id, () => tellSetAside(host, ctx, 1)),
   });

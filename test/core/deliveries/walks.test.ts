@@ -1,13 +1,14 @@
 /** Facts about people whose walk cannot go on: what the fact itself says takes effect all the same, for them and for everybody it came with. */
 import { sql } from "kysely";
 import { beforeEach, expect, it } from "vitest";
+import { resumeEnrollment } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
 import { applyNow, recordOwnEvents, replayDeliveries } from "../../../core/deliveries/index.ts";
 import { transact } from "../../../core/kernel/index.ts";
 import { createSender } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
-import { advance, setClock } from "../../support/tenant.ts";
+import { advance, arrange, setClock } from "../../support/tenant.ts";
 import {
   apply,
   archive,
@@ -126,13 +127,52 @@ it("replayed within one transaction, a click by somebody who cannot go on ends t
   expect((await enrollmentsOf(database, tenant)).map(({ status }) => status)).toEqual(["error", "stopped"]);
 });
 
-it("a delivery that was set aside does not count as applied, however often it is asked for", async () => {
+it("a delivery that was set aside does not count as applied and is told of once, however often it is asked for", async () => {
   const { tenant } = await broken(1);
   const [id = ""] = await archive(tenant, "sendgrid", [events(["refused"])]);
-  expect(await applyNow(tenant, refusing, id)).toBe("set_aside");
+  let told = 0;
+  const tell = () => void told++;
+  expect(await applyNow(tenant, refusing, id, tell)).toBe("set_aside");
   expect(await deliveriesOf(database, tenant)).toMatchObject([{ status: "failed" }]);
-  expect(await applyNow(tenant, refusing, id)).toBe("set_aside");
+  expect(await applyNow(tenant, refusing, id, tell)).toBe("set_aside");
+  expect(told).toBe(1);
   const [other = ""] = await archive(tenant, "sendgrid", [events(["sound"])]);
   expect(await applyNow(tenant, refusing, other)).toBe("applied");
   expect(await applyNow(tenant, refusing, other)).toBe("applied");
+});
+
+it("a no that comes while this release cannot read a walk's plan is in effect, and the walk waits for a release that can", async () => {
+  const people = [{ email: "p0@example.com" }, { email: "p1@example.com" }];
+  const { tenant } = await started(database, people);
+  const plans = await sql<{ id: string; plan_version_id: string }>`
+    select id, plan_version_id from contact_campaigns where tenant_id = ${tenant.tenantId}`.execute(database.owner);
+  const version = plans.rows[0]?.plan_version_id ?? "";
+  await arrange(database, tenant.tenantId, async (tx) => {
+    await sql`insert into campaign_plan_versions (tenant_id, id, campaign_id, version_number, plan_json, plan_hash)
+      select tenant_id, 'cpv_newer_release', campaign_id, 9, plan_json || '{"newer": true}', ${"0".repeat(64)}
+      from campaign_plan_versions where id = ${version}`.execute(tx);
+    await sql`update contact_campaigns set plan_version_id = 'cpv_newer_release' where tenant_id = ${tenant.tenantId}`.execute(
+      tx,
+    );
+  });
+  const messages = await messagesOf(database, tenant);
+  const idOf = (address: string) => messages.find((one) => one.to_address === address)?.id ?? "";
+  await archive(tenant, "sendgrid", [
+    events([click(idOf("p0@example.com"), 0), mailEvent(idOf("p1@example.com"), "spamreport", 95, byOne)]),
+  ]);
+  expect(await apply(tenant)).toMatchObject({ completed: 1, failed: 0 });
+  expect(await suppressionsOf(database, tenant)).toMatchObject([{ address: "p1@example.com", reason: "complaint" }]);
+  const unread = { status: "paused", exit_reason: "Plan version cpv_newer_release cannot be read by this release." };
+  expect(await enrollmentsOf(database, tenant)).toMatchObject([unread, unread]);
+  // Nothing of it is tried meanwhile, and fails.
+  const { rows: tried } = await sql`
+    select from scheduled_actions where tenant_id = ${tenant.tenantId} and status in ('pending', 'failed')`.execute(
+    database.owner,
+  );
+  expect(tried).toEqual([]);
+  await sql`update contact_campaigns set plan_version_id = ${version} where tenant_id = ${tenant.tenantId}`.execute(
+    database.owner,
+  );
+  for (const { id } of plans.rows) await resumeEnrollment(tenant, { id });
+  expect((await enrollmentsOf(database, tenant)).map(({ status }) => status)).not.toContain("paused");
 });

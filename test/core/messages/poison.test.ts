@@ -2,9 +2,11 @@
 import { sql } from "kysely";
 import { expect, it } from "vitest";
 import { activate, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
+import { ConnectionLost } from "../../../core/kernel/index.ts";
 import { deliver } from "../../../core/messages/index.ts";
+import { updateChannel } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
-import { person, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { person, type ReadyTenant, readyTenant, rehost } from "../../support/outreach.ts";
 import { advance, arrange, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -88,4 +90,42 @@ it("an answer whose consequences cannot be stored costs its own message and no o
   await advance(database, 60);
   await send(tenant);
   expect(tenant.email.accepted).toHaveLength(2);
+});
+
+it("a database that goes away while messages are claimed is no fault of theirs: they stay due", async () => {
+  const tenant = await queued();
+  const campaigns = { ...tenant.deps.campaigns, specsOf: () => Promise.reject(new ConnectionLost("gone")) };
+  const [first] = await messages(tenant);
+  const claiming = deliver(tenant, { ...tenant.deps, campaigns }, [first?.id ?? ""], () => 60_000);
+  await expect(claiming).rejects.toThrow("gone");
+  expect((await messages(tenant)).map((one) => one.status)).toEqual(["queued", "queued", "queued"]);
+});
+
+it("a setting that another release wrote, and this one cannot read, stops no message", async () => {
+  const tenant = await queued();
+  await sql`update tenants set settings = settings || '{"frequencyCaps": {"perWeek": 3}}' where id = ${tenant.tenantId}`.execute(
+    database.owner,
+  );
+  expect(await send(tenant)).toMatchObject({ accepted: 3, held: 0 });
+});
+
+it("a refusal of credentials that were replaced during the call does not stop the account they were replaced on", async () => {
+  const tenant = await queued();
+  const account = () =>
+    database.owner
+      .selectFrom("channel_configs")
+      .select(["status", "status_reason"])
+      .where("id", "=", tenant.emailAccount)
+      .executeTakeFirstOrThrow();
+  const refusal = { kind: "rejected", failure: "account", code: "401", reason: "revoked" } as const;
+  tenant.email.answer = async () => {
+    await updateChannel(tenant, rehost(tenant), { id: tenant.emailAccount, credentials: { apiKey: "new" } });
+    return refusal;
+  };
+  await send(tenant);
+  expect(await account()).toEqual({ status: "active", status_reason: null });
+  tenant.email.answer = () => refusal;
+  await advance(database, 3_600);
+  await send(tenant);
+  expect(await account()).toEqual({ status: "degraded", status_reason: "401: revoked" });
 });

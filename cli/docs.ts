@@ -43,9 +43,14 @@ export function leaves(command: Command, name = "outrider"): { readonly name: st
 function section(name: string, command: Command): string {
   const usage = [name, ...command.registeredArguments.map((argument) => usageOf(argument))].join(" ");
   const options = command.options.filter(({ hidden }) => !hidden);
-  const rows = options.map(({ flags, description, argChoices }) => {
-    const choices = argChoices === undefined ? "" : ` (${argChoices.join(", ")})`;
-    return `| \`${flags.replaceAll("|", "\\|")}\` | ${escaped(description)}${choices} |`;
+  const rows = options.map(({ flags, description, argChoices, mandatory, defaultValue }) => {
+    const remarks = [
+      ...(argChoices === undefined ? [] : [argChoices.join(", ")]),
+      ...(mandatory ? ["required"] : []),
+      ...(defaultValue === undefined ? [] : [`default ${String(defaultValue)}`]),
+    ];
+    const said = remarks.length === 0 ? "" : ` (${remarks.join("; ")})`;
+    return `| \`${flags.replaceAll("|", "\\|")}\` | ${escaped(description)}${said} |`;
   });
   const table = rows.length === 0 ? "" : `\n| option | |\n|---|---|\n${rows.join("\n")}\n`;
   return `### \`${usage}\`\n\n${sentence(command.description())}\n${table}`;
@@ -56,7 +61,8 @@ const usageOf = (argument: Command["registeredArguments"][number]): string => {
   return argument.required ? `<${shown}>` : `[${shown}]`;
 };
 
-const sentence = (text: string): string => escaped(`${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
+const sentence = (text: string): string =>
+  escaped(`${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? "" : "."}`);
 
 export function cliDocs(): string {
   const program = createProgram();

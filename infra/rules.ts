@@ -29,6 +29,9 @@ const list = <T>(value: T | readonly T[] | undefined): readonly T[] =>
 const statementsOf = (policy: string): readonly Statement[] =>
   list((JSON.parse(policy) as { readonly Statement?: Statement | Statement[] }).Statement);
 
+/** Metrics whose rise somebody has to hear of. */
+const watchedMetrics = ["WebhooksSpilled", "DeliveriesFailed", "RequestsFailed", "BellsParked", "TenantsFailed"];
+
 /** Four days, SQS's own default. */
 const defaultRetentionSeconds = 345_600;
 
@@ -189,14 +192,22 @@ export function violations(graph: Graph): readonly string[] {
   );
   const watched = graph.resources.some(({ type }) => type === "aws:scheduler/schedule:Schedule");
   if (watched) {
-    const { threshold, comparisonOperator, treatMissingData, alarmActions } = alarm?.inputs ?? {};
+    const { threshold, comparisonOperator, treatMissingData } = alarm?.inputs ?? {};
     const wakes = threshold === 0 && comparisonOperator === "GreaterThanThreshold" && treatMissingData === "breaching";
     check(
-      wakes && list(alarmActions).length > 0,
+      wakes,
       "invariants-alarm",
       alarm ?? { name: "InvariantViolations" },
       "a broken invariant, or nobody looking, would wake nobody",
     );
+  }
+
+  const alarms = of("aws:cloudwatch/metricAlarm:MetricAlarm");
+  for (const one of alarms)
+    check(list(one.inputs["alarmActions"]).length > 0, "alarms-tell", one, "it would go off unheard");
+  for (const name of watched ? watchedMetrics : []) {
+    const isWatched = alarms.some(({ inputs }) => inputs["metricName"] === name);
+    check(isWatched, "alarms-watch", { name }, "nobody would hear of it");
   }
 
   for (const key of of("aws:kms/key:Key"))

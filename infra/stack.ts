@@ -17,6 +17,7 @@ import {
   schedules,
   visibilitySeconds,
 } from "../functions/topology.ts";
+import { alarmSpecs } from "./alarms.ts";
 
 const days = 86_400;
 const seconds = (n: number) => `${n} seconds` as const;
@@ -160,36 +161,22 @@ export function stack() {
 
   // Whoever runs the installation subscribes to this topic: `aws sns subscribe`, or a chat's address.
   const alarms = new aws.sns.Topic("Alarms", { displayName: "Outrider alarms" });
-  new aws.cloudwatch.MetricAlarm("InvariantAlarm", {
-    alarmDescription:
-      "An invariant is broken, or nobody looked for two hours: the log has event invariant.broken; npx outrider doctor tells all",
-    namespace: "Outrider",
-    metricName: "InvariantViolations",
-    statistic: "Maximum",
-    period: 7_200,
-    evaluationPeriods: 1,
-    threshold: 0,
-    comparisonOperator: "GreaterThanThreshold",
-    // The schedule `doctor` reports zero too, so silence is a fault of its own.
-    treatMissingData: "breaching",
-    alarmActions: [alarms.arn],
-    okActions: [alarms.arn],
-  });
-
-  new aws.cloudwatch.MetricAlarm("SpillAlarm", {
-    alarmDescription:
-      "Webhooks have waited in the bucket for a quarter of an hour: a STOP among them is not in effect yet",
-    namespace: "Outrider",
-    metricName: "WebhooksSpilled",
-    statistic: "Minimum",
-    period: 300,
-    evaluationPeriods: 3,
-    threshold: 0,
-    comparisonOperator: "GreaterThanThreshold",
-    treatMissingData: "notBreaching",
-    alarmActions: [alarms.arn],
-    okActions: [alarms.arn],
-  });
+  for (const { name, about, metric, dimensions, statistic, periodSeconds, periods, silence } of alarmSpecs) {
+    new aws.cloudwatch.MetricAlarm(name, {
+      alarmDescription: about,
+      namespace: "Outrider",
+      metricName: metric,
+      ...(dimensions ? { dimensions: { ...dimensions } } : {}),
+      statistic,
+      period: periodSeconds,
+      evaluationPeriods: periods,
+      threshold: 0,
+      comparisonOperator: "GreaterThanThreshold",
+      treatMissingData: silence,
+      alarmActions: [alarms.arn],
+      okActions: [alarms.arn],
+    });
+  }
 
   for (const spec of Object.values<HttpSpec>(http)) {
     // The first route makes the function, the others reuse it.

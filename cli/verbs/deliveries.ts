@@ -1,6 +1,6 @@
 /** `deliveries` and `replay`: what providers sent to us, and the same once more through today's code. */
 import type { Command } from "commander";
-import type { Row } from "../client.ts";
+import type { Client, Row } from "../client.ts";
 import { CliError, exitCodes, usageError } from "../errors.ts";
 import type { Output } from "../output.ts";
 import { count, instant, verbOf } from "../verb.ts";
@@ -75,14 +75,46 @@ export function replay(program: Command): void {
         throw usageError("replay.what", "Give the deliveries, or --from and --to.");
       }
       const range = { from, to, ...(endpoint === undefined ? {} : { channelConfigId: endpoint }) };
-      const report = await (await client()).post("/v1/deliveries/replay", isRange ? range : { ids });
+      const report = isRange
+        ? await replayAll(out, await client(), range)
+        : await replayAll(out, await client(), { ids }, ids.length);
       await out.value(report, () => show(out, report));
-      const failed = (report["failed"] as Row[] | undefined) ?? [];
+      const { failed } = report;
       if (failed.length === 0) return;
       throw new CliError(exitCodes.refused, "replay.failed", `${failed.length} deliveries could not be read.`, {
         fields: failed.map((one) => ({ path: String(one["id"]), message: String(one["error"]) })),
       });
     });
+}
+
+interface Replayed extends Row {
+  deliveries: number;
+  newEvents: number;
+  newInbound: number;
+  corrected: number;
+  readonly failed: Row[];
+}
+
+/** Call after call, until nothing is left. @param known how many there are, where that is known before */
+async function replayAll(out: Output, client: Client, selection: object, known?: number): Promise<Replayed> {
+  const total: Replayed = { deliveries: 0, newEvents: 0, newInbound: 0, corrected: 0, failed: [] };
+  const progress = out.progress("replayed");
+  try {
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const body = cursor === undefined ? selection : { ...selection, cursor };
+      const report = (await client.post("/v1/deliveries/replay", body)) as unknown as Replayed & {
+        readonly nextCursor: string | null;
+      };
+      for (const name of ["deliveries", "newEvents", "newInbound", "corrected"] as const) total[name] += report[name];
+      total.failed.push(...report.failed);
+      cursor = report.nextCursor;
+      const { deliveries } = total;
+      progress.update(deliveries, known ?? deliveries, `${deliveries} deliveries`);
+    }
+  } finally {
+    progress.stop();
+  }
+  return total;
 }
 
 const show = (out: Output, report: Row): Promise<void> =>

@@ -89,6 +89,7 @@ const ReplayReport = z
     newInbound: z.int(),
     corrected: z.int().describe("facts that today's code reads better than what was stored"),
     failed: z.array(z.object({ id, error: text })),
+    nextCursor: z.string().nullable().describe("more are left: call again with it as `cursor`; null: that was all"),
   })
   .meta({ id: "ReplayReport" });
 
@@ -162,6 +163,8 @@ export const conversationEndpoints: readonly Endpoint[] = [
     path: "/v1/deliveries/replay",
     tag: "Deliveries",
     summary: "Replay by ids, or by when they were received",
+    description:
+      "Up to 100 a call, in the order in which they came; while there is a `nextCursor`, call again with it as `cursor`.",
     scope: "deliveries:replay",
     input: deliveries.replayDeliveries.schema,
     answer: ReplayReport,

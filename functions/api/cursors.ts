@@ -6,6 +6,7 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { cursorInvalid } from "@outrider/core/kernel";
+import * as z from "zod";
 import { type Endpoint, fieldsOf } from "./endpoint.ts";
 
 /** Whose cursors: a tenant's, of one list. `path` as it was called, because the history of one lead is not that of another. */
@@ -44,7 +45,10 @@ export function openCursor(keys: readonly Uint8Array[], place: CursorPlace, curs
 }
 
 /** Does the endpoint give out pages? */
-export const isPaged = ({ input }: Pick<Endpoint, "input">): boolean => "cursor" in (fieldsOf(input) ?? {});
+export const isPaged = ({ input }: Pick<Endpoint, "input">): boolean =>
+  (input instanceof z.ZodUnion ? input.options : [input]).some(
+    (one) => one instanceof z.ZodType && "cursor" in (fieldsOf(one) ?? {}),
+  );
 
 /** What the caller sent, with the position that core knows. What is no text is left for the schema to refuse. */
 export function withPosition(keys: readonly Uint8Array[], place: CursorPlace, input: unknown): unknown {

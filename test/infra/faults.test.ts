@@ -4,6 +4,7 @@ import { startBudgetBytes, violations } from "../../infra/rules.ts";
 import { synth } from "../../infra/synth.ts";
 
 const stack = "infra/stack.ts";
+const alarms = "infra/alarms.ts";
 const topology = "functions/topology.ts";
 
 test.each<[string, string, string, string, RegExp]>([
@@ -70,20 +71,21 @@ test.each<[string, string, string, string, RegExp]>([
   ],
   ["a key that never rotates", stack, "enableKeyRotation: true", "enableKeyRotation: false", /^key-rotates/],
   ["an API without limits", stack, "throttlingBurstLimit: 1_000, throttlingRateLimit: 500", "", /^api-throttled/],
-  ["an alarm that tells nobody", stack, "alarmActions: [alarms.arn],", "", /^invariants-alarm/],
+  ["an alarm that tells nobody", stack, "alarmActions: [alarms.arn],", "", /^alarms-tell/],
   [
     "an alarm that takes silence for peace",
-    stack,
-    'treatMissingData: "breaching"',
-    'treatMissingData: "notBreaching"',
+    alarms,
+    'silence: "breaching",\n',
+    'silence: "notBreaching",\n',
     /^invariants-alarm/,
   ],
+  ["no alarm for broken invariants", alarms, 'metric: "InvariantViolations"', 'metric: "Other"', /^invariants-alarm/],
   [
-    "no alarm for broken invariants",
-    stack,
-    'metricName: "InvariantViolations"',
-    'metricName: "Other"',
-    /^invariants-alarm/,
+    "no alarm for webhooks that were set aside",
+    alarms,
+    'metric: "DeliveriesFailed"',
+    'metric: "Other"',
+    /^alarms-watch/,
   ],
   ["an old runtime", stack, 'runtime: "nodejs24.x"', 'runtime: "nodejs20.x"', /^runtime/],
   ["the wrong architecture", stack, 'architecture: "arm64"', 'architecture: "x86_64"', /^architecture/],

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { beforeAll, describe, expect, it } from "vitest";
 import { applyEvents } from "../../../core/campaigns/apply.ts";
 import { applyDeliveries, getDelivery, listDeliveries, replayDeliveries } from "../../../core/deliveries/index.ts";
+import { transact } from "../../../core/kernel/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { readyTenant } from "../../support/outreach.ts";
 import { hold, waits } from "../../support/race.ts";
@@ -305,9 +306,47 @@ describe("replay", () => {
     });
     const before = await look();
     const report = await replayDeliveries(tenant, deps, { from: new Date(0), to: new Date(Date.UTC(2100, 0)) });
-    expect(report).toEqual({ deliveries: 2, newEvents: 0, newInbound: 0, corrected: 0, failed: [] });
+    expect(report).toEqual({ deliveries: 2, newEvents: 0, newInbound: 0, corrected: 0, failed: [], nextCursor: null });
     expect(await look()).toEqual(before);
     expect((await deliveriesOf(database, tenant)).map((row) => row.replays)).toEqual([1, 1]);
+  });
+
+  it("goes through any number of deliveries call by call, each once, in the order in which they came", async () => {
+    const { tenant, message } = await oneMessage();
+    const count = 230;
+    await archive(
+      tenant,
+      "sendgrid",
+      Array.from({ length: count }, (_, n) => events([mailEvent(message.id, "open", n, { sg_event_id: `open-${n}` })])),
+    );
+    const range = { from: new Date(0), to: new Date(Date.UTC(2100, 0)) };
+    const calls: number[] = [];
+    for (let cursor: string | undefined, more = true; more; ) {
+      const report = await transact(tenant, (ctx) =>
+        replayDeliveries(ctx, deps, cursor ? { ...range, cursor } : range),
+      );
+      calls.push(report.deliveries);
+      more = report.nextCursor !== null;
+      cursor = report.nextCursor ?? undefined;
+    }
+    expect(calls).toEqual([100, 100, 30]);
+    expect((await deliveriesOf(database, tenant)).map((row) => row.replays)).toEqual(Array(count).fill(1));
+  });
+
+  it("ends a call after the delivery that brings it to 5,000 facts", async () => {
+    const { tenant, message } = await oneMessage();
+    const thousand = (of: number) =>
+      events(Array.from({ length: 1_000 }, (_, n) => mailEvent(message.id, "open", n, { sg_event_id: `${of}-${n}` })));
+    await archive(
+      tenant,
+      "sendgrid",
+      Array.from({ length: 6 }, (_, n) => thousand(n)),
+    );
+    const range = { from: new Date(0), to: new Date(Date.UTC(2100, 0)) };
+    const first = await replayDeliveries(tenant, deps, range);
+    expect(first).toMatchObject({ deliveries: 5, newEvents: 5_000, nextCursor: expect.any(String) });
+    const second = await replayDeliveries(tenant, deps, { ...range, cursor: first.nextCursor ?? "" });
+    expect(second).toMatchObject({ deliveries: 1, newEvents: 1_000, nextCursor: null });
   });
 
   it("gives a message to a fact that had none", async () => {

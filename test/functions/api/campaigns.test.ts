@@ -180,7 +180,10 @@ test("deliveries are shown without their bodies and can be replayed by id and by
   expect((await client.get(`/v1/deliveries/${id}`)).body).not.toHaveProperty("body");
   expect((await client.post(`/v1/deliveries/${id}/replay`)).body).toMatchObject({ deliveries: 1, newEvents: 0 });
   const range = { from: "2020-01-01T00:00:00Z", to: "2100-01-01T00:00:00Z" };
-  expect((await client.post("/v1/deliveries/replay", range)).body).toMatchObject({ deliveries: 1 });
+  expect((await client.post("/v1/deliveries/replay", range)).body).toMatchObject({ deliveries: 1, nextCursor: null });
+  expect((await client.post("/v1/deliveries/replay", { ...range, cursor: "d2hk" })).body.code).toBe(
+    "page.cursor_invalid",
+  );
   expect((await client.post("/v1/deliveries/replay", { from: range.to, to: range.from })).status).toBe(422);
   expect((await client.post("/v1/deliveries/replay", { ...range, ids: [id] })).body.code).toBe("input.unknown_field");
   const reader = await api.client({ of: client, scopes: ["deliveries:read"] });

@@ -51,10 +51,10 @@ const endpointSeconds = 60;
 const maxEndpoints = 10_000;
 /** How long the database may take before a request is kept elsewhere: providers wait 10 to 15 s, and a sleeping database wakes in 5. */
 const archiveMs = 2_000;
-/** The same for a person's text, which takes effect only when the database is there: a restart is waited for. */
-const archiveTextMs = 6_000;
+/** The same for what a person wrote, which takes effect only when the database is there: a restart is waited for. */
+const archivePersonalMs = 6_000;
 const tryAgainMs = 250;
-/** How long a person's text is applied before it is acknowledged all the same; then the bell has to do. */
+/** How long what a person wrote is applied before it is acknowledged all the same; then the bell has to do. */
 const applyMs = 5_000;
 
 interface Endpoint {
@@ -113,7 +113,7 @@ export class WebhookIntake {
   }
 
   /**
-   * Resolves when the request is durable and, if it is a person's text, applied: whoever is told that a STOP was taken finds it holding.
+   * Resolves when the request is durable and, if a person wrote it, applied: whoever is told that a STOP was taken finds it holding.
    * @returns null when it is spilled: the database did not answer in time, so it is archived later (`drainSpill`)
    * @throws DomainError `webhook.refused`, `webhook.too_large`, `webhook.unavailable`
    */
@@ -123,11 +123,11 @@ export class WebhookIntake {
       await this.#refuseLarge(call);
       throw errors.tooLarge(limit);
     }
-    const isText = this.#isFromPerson(call);
+    const isPersonal = this.#isFromPerson(call);
     let archived: Archived;
     try {
-      archived = await (isText && this.#isGenuine(call) !== false
-        ? within(archiveTextMs, this.#storeStubbornly(call), errors.unavailable)
+      archived = await (isPersonal && this.#isGenuine(call) !== false
+        ? within(archivePersonalMs, this.#storeStubbornly(call), errors.unavailable)
         : within(archiveMs, this.#store(call), errors.unavailable));
     } catch (error) {
       if (!isOutage(error) || this.#isGenuine(call) === false) throw error;
@@ -137,7 +137,7 @@ export class WebhookIntake {
       });
       return null;
     }
-    await this.#announce(archived, isText);
+    await this.#announce(archived, isPersonal);
     return archived.kept;
   }
 
@@ -162,7 +162,7 @@ export class WebhookIntake {
 
   /** Again while the database is away. */
   async #storeStubbornly(call: WebhookCall): Promise<Archived> {
-    const giveUp = AbortSignal.timeout(archiveTextMs);
+    const giveUp = AbortSignal.timeout(archivePersonalMs);
     for (;;) {
       try {
         return await this.#store(call);
@@ -203,18 +203,18 @@ export class WebhookIntake {
   }
 
   /**
-   * Rings for what is new. A person's text is applied here and now, a repeated one too: its first worker may have died on the way. Whatever
+   * Rings for what is new. What a person wrote is applied here and now, a repeated one too: its first worker may have died on the way. Whatever
    * goes wrong with that or with the bell, the row is committed, and the sweep rings for it.
    */
-  async #announce({ tenantId, kept }: Archived, isText: boolean): Promise<void> {
+  async #announce({ tenantId, kept }: Archived, isPersonal: boolean): Promise<void> {
     const ctx = this.#deps.contextFor(tenantId);
-    if (isText) {
+    if (isPersonal) {
       const fate = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
         (): Fate => "waiting",
       );
       if (fate !== "waiting") return;
     }
-    if (kept.fresh || isText) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
+    if (kept.fresh || isPersonal) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
   }
 
   async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {

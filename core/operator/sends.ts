@@ -135,6 +135,7 @@ export const sendCheckers: readonly Checker[] = [
       select a.tenant_id, a.id || ': finished before it began' from send_attempts a where a.finished_at < a.started_at and ${since("a.id", "att")}`,
   },
   {
+    // Both are dated by the beginning of their transactions, and a claim waits up to 5 s for whoever is just pausing or resuming.
     id: "I-19",
     title: "nothing is claimed while its campaign is paused or its tenant suspended",
     within: ({ since }) => sql`
@@ -143,7 +144,8 @@ export const sendCheckers: readonly Checker[] = [
       join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
       join lateral (
         select x.to_status, x.created_at from campaign_transitions x
-        where x.tenant_id = m.tenant_id and x.campaign_id = m.campaign_id and x.contact_campaign_id is null and x.created_at <= a.started_at
+        where x.tenant_id = m.tenant_id and x.campaign_id = m.campaign_id and x.contact_campaign_id is null
+          and x.created_at <= a.started_at + interval '5 seconds'
         order by x.created_at desc, x.id desc limit 1
       ) p on p.to_status in ('paused', 'stopped') and a.started_at > p.created_at + interval '5 seconds'
       where ${since("a.id", "att")}

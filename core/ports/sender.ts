@@ -128,8 +128,8 @@ export interface WebhookAdapter {
     receivedAt: Date,
   ): ParsedDelivery | Promise<ParsedDelivery>;
   /**
-   * Whether the request is a person's text, which may be a STOP: it is applied before it is acknowledged. Asked before the
+   * Whether the request is what a person wrote, which may be a STOP: it is applied before it is acknowledged. Asked before the
    * signature is checked: cheap, bounded, and never proof of who sent it. Absent: nobody writes through this endpoint.
    */
-  isFromPerson?(request: Pick<WebhookRequest, "body" | "url">): boolean;
+  isFromPerson?(request: Pick<WebhookRequest, "headers" | "body" | "url">): boolean;
 }

@@ -24,6 +24,7 @@ import { createLog } from "../../functions/lib/log.ts";
 import { createHost } from "../../functions/lib/runtime.ts";
 import { webhookIntake } from "../../functions/lib/webhook-intake.ts";
 import { app } from "../../functions/webhooks.ts";
+import { mailFrom } from "../core/deliveries/world.ts";
 import { testDatabase } from "../support/database.ts";
 import { hold } from "../support/race.ts";
 import { newTenant, type TestTenant } from "../support/tenant.ts";
@@ -452,4 +453,26 @@ it("a channel that vanishes costs its own request and not those that shared its 
   ]);
   expect([a.status, b.status]).toEqual([503, 200]);
   expect(await deliveries(stays.tenant)).toHaveLength(2);
+});
+
+describe("an e-mail by which somebody asks to be left alone", () => {
+  const answer = (text: string) => mailFrom({ from: "eve@example.com", text });
+
+  it("holds when it is answered, and rings for nothing", async () => {
+    const { tenant, key, path } = await ready();
+    const { body, headers } = answer("unsubscribe");
+    queue.drain();
+    expect((await post(path, body, key, { ...headers })).status).toBe(200);
+    expect(await suppressed(tenant)).toEqual([{ address: "eve@example.com", reason: "unsubscribed" }]);
+    expect(queue.drain()).toEqual([]);
+  });
+
+  it("waits for its bell when it is large", async () => {
+    const { tenant, key, path } = await ready();
+    const { body, headers } = answer(`unsubscribe\n${"x".repeat(300_000)}`);
+    queue.drain();
+    expect((await post(path, body, key, { ...headers })).status).toBe(200);
+    expect(await suppressed(tenant)).toEqual([]);
+    expect(queue.drain()).toMatchObject([{ kind: "deliveries", tenantId: tenant.tenantId }]);
+  });
 });

@@ -106,8 +106,15 @@ const planted: Readonly<Record<string, (tenant: ReadyTenant) => RawBuilder<unkno
     values (${tenantId}, 'email', 'x@example.com', 'stop', 'test', app_now())`,
 };
 
+/** The campaign's status changed so many seconds before (or after) each of its messages was claimed. */
+const turned = ({ tenantId }: ReadyTenant, status: string, seconds: number) => sql`
+  insert into campaign_transitions (tenant_id, campaign_id, from_status, to_status, reason, triggered_by, created_at)
+  select distinct m.tenant_id, m.campaign_id, 'active', ${status}::text, 'test', 'user:actor_1', a.started_at + make_interval(secs => ${seconds})
+  from send_attempts a join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id where a.tenant_id = ${tenantId}`;
+
 /** Other ways to break the rules that watch more than one thing. */
 const further: readonly [id: string, what: string, plant: (tenant: ReadyTenant) => RawBuilder<unknown>][] = [
+  ["I-19", "a message claimed while its campaign is paused", (tenant) => turned(tenant, "paused", -60)],
   [
     "I-21",
     "a message that is due and does not leave",
@@ -177,6 +184,16 @@ describe("the checkers", () => {
       await plant(tenant).execute(tx);
     });
     expect(await violated(tenant)).toContain(id);
+  });
+
+  it("do not blame a claim that waited for whoever was just pausing or resuming its campaign", async () => {
+    const tenant = await lived();
+    await arrange(database, tenant.tenantId, async (tx) => {
+      await turned(tenant, "paused", -60).execute(tx);
+      await turned(tenant, "active", 1).execute(tx);
+      await turned(tenant, "paused", 4).execute(tx);
+    });
+    expect(await violated(tenant)).not.toContain("I-19");
   });
 
   it("look back seven days on a schedule, and at all that is due however old it is", async () => {

@@ -83,7 +83,7 @@ async function applyApart(ctx: TxContext, events: readonly EnrollmentEvent[]): P
 }
 
 /**
- * What will be the same the next time: data that PostgreSQL refuses, a plan that cannot be read, a defect of the engine. A lost connection, a
+ * What will be the same the next time: data that PostgreSQL refuses, a plan that this release cannot read, a defect of the engine. A lost connection, a
  * lock that could not be had, a full disk pass.
  */
 const isWalksFault = (error: unknown): error is Error =>

@@ -30,7 +30,7 @@ const maxWoken = 10_000;
 const maxWokenBySweep = 20_000;
 /** Nobody whose tenant has much to wake may keep a sweep from the others: a statement of it, or its wait for a lock, takes so long at most. */
 const statementMs = 15_000;
-/** What `wakeNoted` takes at most. */
+/** What `wakeNoted` takes at most: its wait for the tenant's row, and its look at what is held. */
 export const wakingMs = 2 * statementMs;
 /** So long a note is kept at least: who had locked a message at the mending has ended by then. */
 const settledAfter = sql`interval '1 minute'`;

@@ -149,7 +149,7 @@ async function giveWay(ctx: TxContext, queued: readonly Keyed[]): Promise<readon
   if (queued.length === 0) return [];
   const { rows } = await sql<{ id: string }>`
     with moved as materialized (
-      select r.id, r.dedupe, r.enrollment
+      select r.id, r.dedupe
       from unnest(${queued.map((r) => r.id)}::text[], ${queued.map((r) => r.dedupe)}::text[], ${queued.map((r) => r.enrollmentId)}::text[],
                   ${queued.map((r) => r.campaignId)}::text[], ${queued.map((r) => r.entry)}::int[], ${queued.map((r) => r.nodeId)}::text[],
                   ${queued.map((r) => r.planVersionId)}::text[], ${queued.map((r) => r.channel)}::text[], ${queued.map((r) => r.key)}::text[])
@@ -162,7 +162,7 @@ async function giveWay(ctx: TxContext, queued: readonly Keyed[]): Promise<readon
           and e.plan_version_id collate "C" > r.version collate "C")
     )
     update outbound_messages m
-    set status = 'cancelled', hold_reason = 'duplicate_address', dedupe_key = moved.dedupe || ':duplicate:' || moved.enrollment
+    set status = 'cancelled', hold_reason = 'duplicate_address', dedupe_key = moved.dedupe || ':duplicate:' || m.id
     from moved where m.tenant_id = ${ctx.tenantId} and m.id = moved.id
     returning m.id`.execute(ctx.db);
   const late = new Set(rows.map((row) => row.id));

@@ -3,6 +3,7 @@ select archive_table('campaign_simulations'), archive_table('tasks'), archive_ta
        archive_table('scheduled_actions'), archive_table('campaign_transitions');
 select archive_table('contact_campaigns');
 select archive_table('email_sender_identities');
+select archive_table('node_renames');
 select archive_table('campaign_plan_versions');
 select archive_table('marketing.campaigns');
 drop function refuse_change();

@@ -43,6 +43,23 @@ create table campaign_plan_versions (
 -- Seed 001 puts this index on contact_campaigns.plan_json; the plan lives here, once.
 create index idx_contact_campaigns_plan_gin on campaign_plan_versions using gin (plan_json);
 select protect('campaign_plan_versions', 'select, insert');
+
+-- What nodes of one version are called in another, as those who moved enrollments have said. Two messages of a campaign stand for the same step
+-- when these names lead from one to the other; the gate asks that before it lets a step go to an address.
+create table node_renames (
+  tenant_id       text not null references tenants (id) on delete cascade,
+  campaign_id     text not null,
+  from_version_id text not null,
+  from_node       text not null,
+  to_version_id   text not null,
+  to_node         text not null,
+  created_at      timestamptz not null default app_now(),
+  primary key (tenant_id, campaign_id, from_version_id, to_version_id, from_node, to_node),
+  foreign key (tenant_id, campaign_id) references marketing.campaigns (tenant_id, campaign_id) on delete cascade,
+  foreign key (tenant_id, from_version_id) references campaign_plan_versions (tenant_id, id) on delete cascade,
+  foreign key (tenant_id, to_version_id) references campaign_plan_versions (tenant_id, id) on delete cascade
+);
+select protect('node_renames', 'select, insert');
 alter table marketing.campaigns add foreign key (tenant_id, plan_version_id) references campaign_plan_versions (tenant_id, id);
 
 -- A version says what was in force; changing it would change what happened.

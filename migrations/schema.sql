@@ -1195,6 +1195,24 @@ row security enabled and forced;
 policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON public.message_events_default FOR EACH ROW WHEN ((NOT (new.updated_at IS DISTINCT FROM old.updated_at))) EXECUTE FUNCTION touch_updated_at();
 
+table public.node_renames owner outrider_owner (
+  tenant_id text not null
+  campaign_id text not null
+  from_version_id text not null
+  from_node text not null
+  to_version_id text not null
+  to_node text not null
+  created_at timestamp with time zone not null default app_now()
+  constraint node_renames_pkey PRIMARY KEY (tenant_id, campaign_id, from_version_id, to_version_id, from_node, to_node)
+  constraint node_renames_tenant_id_campaign_id_fkey FOREIGN KEY (tenant_id, campaign_id) REFERENCES marketing.campaigns(tenant_id, campaign_id) ON DELETE CASCADE
+  constraint node_renames_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES tenants(id) ON DELETE CASCADE
+  constraint node_renames_tenant_id_from_version_id_fkey FOREIGN KEY (tenant_id, from_version_id) REFERENCES campaign_plan_versions(tenant_id, id) ON DELETE CASCADE
+  constraint node_renames_tenant_id_to_version_id_fkey FOREIGN KEY (tenant_id, to_version_id) REFERENCES campaign_plan_versions(tenant_id, id) ON DELETE CASCADE
+);
+row security enabled and forced;
+policy tenant_isolation_policy permissive for all to public using ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text))) with check ((tenant_id = NULLIF(current_setting('app.tenant_id'::text, true), ''::text)));
+grant insert, select to outrider_app;
+
 table public.organizations owner outrider_owner (
   id text not null default new_id('org'::text)
   name text not null

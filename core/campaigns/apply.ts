@@ -16,7 +16,7 @@ import { Net } from "./fold.ts";
 import { nodeOf } from "./graph.ts";
 import { halt } from "./halt.ts";
 import { resolveContent } from "./hash.ts";
-import { type EngineEvent, type EnrollmentState, initialState, isTerminal, type StateStatus } from "./state.ts";
+import { type EngineEvent, type EnrollmentState, initialState, type StateStatus } from "./state.ts";
 import { type PlanVersion, planVersions } from "./versions.ts";
 import { writeNets } from "./write.ts";
 
@@ -41,11 +41,10 @@ export interface Walker {
   readonly state: EnrollmentState | { readonly key?: never };
 }
 
-/** Who was stopped before the first event has ended all the same. */
-function stateOf({ state, status, contact_id }: Walker): EnrollmentState {
+/** Who was stopped or paused before the first event is so all the same. */
+export function stateOf({ state, status, contact_id }: Walker): EnrollmentState {
   if (state.key !== undefined) return state;
-  const ended = status !== "draft" && isTerminal(status);
-  return { ...initialState(contact_id), ...(ended && { status }) };
+  return { ...initialState(contact_id), ...(status !== "draft" && { status }) };
 }
 
 /** Engine events that follow from what was just queued are few; more rounds than this would be a loop. */
@@ -53,8 +52,8 @@ const maxRounds = 20;
 
 /**
  * Applies events `[batch]` in their order per enrollment. Whoever brings them has more to store than where somebody stands: a walk that
- * cannot be moved ends in `error`, or is paused while its plan cannot be read, and neither takes its neighbours with it nor the fact that it was told. Ids that are not this tenant's
- * are ignored.
+ * cannot be moved ends in `error`, or is paused while its plan cannot be read, and neither takes its neighbours with it nor the fact that it
+ * was told. Ids that are not this tenant's are ignored.
  */
 export async function applyEvents(ctx: TxContext, events: readonly EnrollmentEvent[]): Promise<void> {
   if (events.length === 0) return;
@@ -83,8 +82,8 @@ async function applyApart(ctx: TxContext, events: readonly EnrollmentEvent[]): P
 }
 
 /**
- * What will be the same the next time: data that PostgreSQL refuses, a plan that this release cannot read, a defect of the engine. A lost connection, a
- * lock that could not be had, a full disk pass.
+ * What will be the same the next time: data that PostgreSQL refuses, a plan that this release cannot read, a defect of the engine. A lost
+ * connection, a lock that could not be had, a full disk pass.
  */
 const isWalksFault = (error: unknown): error is Error =>
   error instanceof DomainError || error instanceof TypeError || error instanceof RangeError || isRefused(error);

@@ -67,6 +67,8 @@ export class Drafts {
       id: messageId,
       generation: 0,
       attempts: 0,
+      // Which steps were taken is asked when it is its turn.
+      step: null,
       channel: node.channel,
       message_class: node.messageClass,
       to_address: address,
@@ -76,6 +78,7 @@ export class Drafts {
       variant_id: variantId,
       plan_version_id: planVersionId,
       template_id: resolveContent(node, variantId).templateId,
+      campaign_id: campaign.id,
       contact_campaign_id: walking.id,
       run_at: now,
       expires_at: expiresAt,
@@ -83,6 +86,7 @@ export class Drafts {
       tenant_name: tenant.name,
       tenant_status: tenant.status,
       tenant_settings: tenant.settings,
+      tenant_unread: tenant.unread,
       campaign_name: campaign.name,
       // The question is what happens once it is active.
       campaign_status: "active",

@@ -300,10 +300,14 @@ export const listTransitions = query(ById, async (ctx, { id }) => {
     .execute();
 });
 
-/** One event for one enrollment, by hand. What the engine does not allow in its state changes nothing. */
+/**
+ * One event for one enrollment, by hand. What the engine does not allow in its state changes nothing.
+ * @throws DomainError `plan.unreadable`: who asked is told, and asks again when a release runs that can read it
+ */
 const steer = (event: (reason: string | undefined) => EngineEvent) =>
   command(ById.extend({ reason: z.string().max(500).optional() }), async (ctx, { id, reason }) => {
-    await getEnrollment(ctx, { id });
+    const { planVersionId } = await getEnrollment(ctx, { id });
+    await planVersions(ctx, [planVersionId]);
     await applyEvents(ctx, [{ enrollmentId: id, event: event(reason) }]);
     return getEnrollment(ctx, { id });
   });

@@ -3,11 +3,11 @@ import { sql } from "kysely";
 import * as z from "zod";
 import { command, decodeCursor, idOf, paged, reach, type TxContext } from "../kernel/index.ts";
 import { renameNodes } from "../messages/index.ts";
-import { lockWalkers, type Walker } from "./apply.ts";
+import { lockWalkers, stateOf, type Walker } from "./apply.ts";
 import { Net } from "./fold.ts";
 import { campaignOf, errors } from "./manage.ts";
 import { migrateState, type NodeMap, renamedBy } from "./migrate.ts";
-import { initialState, isTerminal } from "./state.ts";
+import { isTerminal } from "./state.ts";
 import { renameTasks } from "./tasks.ts";
 import { type PlanVersion, planVersions } from "./versions.ts";
 import { NodeId } from "./vocabulary.ts";
@@ -49,7 +49,12 @@ export const migrateEnrollments = command(
       ctx,
       data.map((row) => row.id),
     );
-    const plans = await planVersions(ctx, [planVersionId, ...walkers.map((walker) => walker.plan_version_id)]);
+    const unnamed = Object.keys(nodeMap).length === 0 ? [] : await unnamedVersions(ctx, campaignId, planVersionId);
+    const plans = await planVersions(ctx, [
+      planVersionId,
+      ...unnamed,
+      ...walkers.map((walker) => walker.plan_version_id),
+    ]);
     const target = plans.get(planVersionId);
     if (!target) throw errors.noPlan(campaignId);
     const needMapping: { enrollmentId: string; problem: string }[] = [];
@@ -59,7 +64,7 @@ export const migrateEnrollments = command(
       // It may have ended, or been moved by another call, before the lock was had.
       if (!from || (walker.status !== "draft" && isTerminal(walker.status)) || walker.plan_version_id === planVersionId)
         return [];
-      const state = walker.state.key === undefined ? initialState(walker.contact_id) : walker.state;
+      const state = stateOf(walker);
       const { problem, ...result } = migrateState(from.plan, target.plan, state, nodeMap, ctx.now);
       if (problem === undefined) moved.push(walker);
       else needMapping.push({ enrollmentId: walker.id, problem });
@@ -68,7 +73,7 @@ export const migrateEnrollments = command(
       // A walk that has not begun only changes its version.
       return walker.status === "draft" ? [] : [{ walker, net }];
     });
-    await rename(ctx, moved, plans, nodeMap);
+    await rename(ctx, { campaignId, planVersionId }, moved, plans, nodeMap);
     await writeNets(ctx, changed);
     if (changed.length > 0) reach("enrollment.migrating");
     if (moved.length > 0) {
@@ -87,21 +92,34 @@ export const migrateEnrollments = command(
   },
 );
 
+/**
+ * Other versions whose nodes nobody has named in any version but this one: their walks have ended, but what they sent must not go to the same
+ * addresses again. What was said on the way through another version holds as it is.
+ */
+async function unnamedVersions(ctx: TxContext, campaignId: string, planVersionId: string): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select v.id from campaign_plan_versions v
+    where v.tenant_id = ${ctx.tenantId} and v.campaign_id = ${campaignId} and v.id <> ${planVersionId}
+      and not exists (select from node_renames n where n.tenant_id = v.tenant_id and n.campaign_id = v.campaign_id
+                      and n.from_version_id = v.id and n.to_version_id <> ${planVersionId})`.execute(ctx.db);
+  return rows.map((row) => row.id);
+}
+
 /** What is found by the names of nodes follows those who were moved: what becomes of their messages, and that a task was given once. */
 async function rename(
   ctx: TxContext,
+  to: { readonly campaignId: string; readonly planVersionId: string },
   moved: readonly Walker[],
   plans: ReadonlyMap<string, PlanVersion>,
   nodeMap: NodeMap,
 ): Promise<void> {
   const walks = moved.map((walker) => ({
     enrollmentId: walker.id,
-    entry: walker.entry,
     planVersionId: walker.plan_version_id,
   }));
-  const renamings = [...plans.values()].flatMap((version) =>
-    renamedBy(version.plan, nodeMap).map((names) => ({ planVersionId: version.id, ...names })),
+  const renamings = [...plans.values()].flatMap(({ id, plan }) =>
+    id === to.planVersionId ? [] : renamedBy(plan, nodeMap).map((names) => ({ planVersionId: id, ...names })),
   );
-  await renameNodes(ctx, walks, renamings);
+  await renameNodes(ctx, to, walks, renamings);
   await renameTasks(ctx, walks, renamings);
 }

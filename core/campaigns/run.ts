@@ -10,6 +10,7 @@ import {
   type Context,
   claim,
   crashedRepeatedly,
+  isCollision,
   isLockTimeout,
   limitLockWaits,
   lockEnrollments,
@@ -69,7 +70,7 @@ async function runClaimed(ctx: Context, claimed: readonly Claimed[]): Promise<nu
   try {
     return await transact(ctx, (ctx) => runBatch(ctx, sound));
   } catch (error) {
-    if (isLockTimeout(error)) {
+    if (isLockTimeout(error) || isCollision(error)) {
       await transact(ctx, (ctx) => putBack(ctx, sound));
       return 0;
     }

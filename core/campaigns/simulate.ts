@@ -122,12 +122,13 @@ async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: 
   if (tried && !tried.ok) throw campaignErrors.invalidPlan(tried.problems);
   const plan = tried?.plan ?? current?.plan;
   if (!plan) throw campaignErrors.noPlan(input.campaignId);
+  const planId = await planIdOf(ctx, campaign, tried ? planHash(plan) : null);
   const startAt = input.startAt ?? ctx.now;
   const sender = (campaign.settings as { senderIdentityId?: string }).senderIdentityId ?? null;
   const { walkers, leftOut } =
     input.audience === "enrolled"
       ? { walkers: await enrolled(ctx, input.campaignId, startAt), leftOut: {} }
-      : await entering(ctx, input.campaignId, plan, await audienceOf(ctx, input.audience), sender);
+      : await entering(ctx, input.campaignId, { id: planId, plan }, await audienceOf(ctx, input.audience), sender);
   const versions = await planVersions(
     ctx,
     walkers
@@ -136,20 +137,37 @@ async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: 
   );
   const isTried = input.plan !== undefined;
   const plans = new Map([...versions].map(([id, version]) => [id, version.plan]));
-  plans.set(newPlan, plan);
+  plans.set(planId, plan);
   const world = await loadInput(ctx, {
     startAt,
     campaign: { id: campaign.id, name: campaign.name },
     plans,
     // A plan that is tried out is walked from its start by everybody who has not begun.
-    walkers: isTried ? walkers.map((one) => (one.isDraft ? { ...one, planVersionId: newPlan } : one)) : walkers,
+    walkers: isTried ? walkers.map((one) => (one.isDraft ? { ...one, planVersionId: planId } : one)) : walkers,
     pageSize,
   });
   return { world, plan, hash: planHash(plan), leftOut, prices: await pricesOf(ctx) };
 }
 
-/** Stands for the plan of those who are not enrolled yet. */
-const newPlan = "";
+/** Stands for a plan that is no version of the campaign. Sorts after the id of every version. */
+const newPlan = "~";
+
+/** By which id the walkers of a plan know it. @param tried hash of a plan that is tried instead of the campaign's own */
+async function planIdOf(
+  ctx: TxContext,
+  campaign: { readonly id: string; readonly planVersionId: string | null },
+  tried: string | null,
+): Promise<string> {
+  if (tried === null) return campaign.planVersionId ?? newPlan;
+  const row = await ctx.db
+    .selectFrom("campaign_plan_versions")
+    .select("id")
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("campaign_id", "=", campaign.id)
+    .where("plan_hash", "=", tried)
+    .executeTakeFirst();
+  return row?.id ?? newPlan;
+}
 
 interface EnrolledRow {
   readonly id: string;
@@ -207,7 +225,7 @@ async function enrolled(ctx: TxContext, campaignId: string, startAt: Date): Prom
 async function entering(
   ctx: TxContext,
   campaignId: string,
-  plan: Plan,
+  { id: planVersionId, plan }: { readonly id: string; readonly plan: Plan },
   contactIds: readonly string[],
   senderId: string | null,
 ): Promise<{ walkers: Walking[]; leftOut: Record<string, number> }> {
@@ -236,7 +254,7 @@ async function entering(
       id: `enters_${String(n).padStart(9, "0")}`,
       contactId: row.id,
       leadId: row.lead_id,
-      planVersionId: newPlan,
+      planVersionId,
       senderId,
       entry: 1,
       isDraft: true,

@@ -4,8 +4,16 @@
  */
 import { sql } from "kysely";
 import { type Channel, type SuppressionReason, suppressionAddress, type TxContext } from "../kernel/index.ts";
-import { type Addressed, type AddressFacts, addressFacts, type LimitRow, neverSent } from "../messages/index.ts";
-import { readSettings, type TenantSettings } from "../tenancy/index.ts";
+import {
+  type Addressed,
+  type AddressFacts,
+  addressFacts,
+  type LimitRow,
+  neverSent,
+  nodeRenames,
+  takenSteps,
+} from "../messages/index.ts";
+import { readSettings, type TenantSettings, unreadRestraints } from "../tenancy/index.ts";
 import { fieldsOf } from "./describe.ts";
 import { resolveContent } from "./hash.ts";
 import type { Plan, SendNode } from "./plan.ts";
@@ -38,7 +46,13 @@ export async function loadInput(ctx: TxContext, loading: Loading): Promise<Simul
   const contacts = new Map<string, SimulatedContact>();
   const leads = new Map<string, Record<string, unknown>>();
   const companies = new Map<string, Record<string, unknown>>();
-  const known: Known = { suppressions: new Map(), dnc: new Set(), consents: new Set(), recentSends: new Map() };
+  const known: Known = {
+    suppressions: new Map(),
+    dnc: new Set(),
+    consents: new Set(),
+    recentSends: new Map(),
+    addresses: [],
+  };
   for (let start = 0; start < walkers.length; start += pageSize) {
     const page = walkers.slice(start, start + pageSize);
     await loadPage(ctx, page, { contacts, leads, companies });
@@ -60,7 +74,8 @@ export async function loadInput(ctx: TxContext, loading: Loading): Promise<Simul
     known,
     limits,
     windows: await windowsOf(ctx, limits, startAt),
-    ...(await ownersOf(ctx, campaign.id)),
+    owners: await ownersOf(ctx, campaign.id),
+    ...(await stepsOf(ctx, campaign.id, known)),
   };
 }
 
@@ -70,6 +85,8 @@ interface Known extends AddressFacts {
   readonly suppressions: Map<string, Suppressed>;
   readonly dnc: Set<string>;
   readonly consents: Set<string>;
+  /** All that were looked up, canonical. */
+  readonly addresses: { readonly channel: Channel; readonly address: string }[];
 }
 
 interface Sending {
@@ -86,6 +103,7 @@ async function tenantOf(ctx: TxContext): Promise<SimulationInput["tenant"]> {
     status: row.status === "active" ? "active" : "suspended",
     // As the gate reads them.
     settings: readSettings(row.settings),
+    unread: unreadRestraints(row.settings),
   };
 }
 
@@ -152,6 +170,8 @@ async function loadAddresses(
     }),
   );
   if (addresses.size === 0) return;
+  for (const { channel, suppression_key } of addresses.values())
+    into.addresses.push({ channel, address: suppression_key });
   const found = await addressFacts(ctx, [...addresses.values()]);
   for (const [key, value] of found.suppressions) into.suppressions.set(key, value);
   for (const phone of found.dnc) into.dnc.add(phone);
@@ -234,15 +254,25 @@ async function windowsOf(
   return rows;
 }
 
-async function ownersOf(ctx: TxContext, campaignId: string): Promise<Pick<SimulationInput, "owners" | "leftBy">> {
-  const { rows } = await sql<{ key: string; enrollmentId: string; leftKey: string | null; planVersionId: string }>`
-    select m.dedupe_key as key, coalesce(m.contact_campaign_id, '') as "enrollmentId", e.plan_version_id as "planVersionId",
-      case when m.walk_node_id <> m.node_id
-           then concat_ws(':', m.campaign_id, split_part(m.dedupe_key, ':', 2), m.node_id, m.suppression_key) end as "leftKey"
-    from outbound_messages m left join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
+async function ownersOf(ctx: TxContext, campaignId: string): Promise<SimulationInput["owners"]> {
+  const { rows } = await sql<{ key: string; enrollmentId: string }>`
+    select m.dedupe_key as key, coalesce(m.contact_campaign_id, '') as "enrollmentId" from outbound_messages m
     where m.tenant_id = ${ctx.tenantId} and m.campaign_id = ${campaignId} and not ${neverSent}`.execute(ctx.db);
+  return new Map(rows.map((row) => [row.key, row.enrollmentId]));
+}
+
+async function stepsOf(
+  ctx: TxContext,
+  campaignId: string,
+  known: Known,
+): Promise<Pick<SimulationInput, "renames" | "taken">> {
+  const renames = await nodeRenames(ctx, campaignId);
+  const addresses = renames.length === 0 ? [] : known.addresses;
   return {
-    owners: new Map(rows.map((row) => [row.key, row.enrollmentId])),
-    leftBy: new Map(rows.flatMap((row) => (row.leftKey === null ? [] : [[row.leftKey, row] as const]))),
+    renames,
+    taken: await takenSteps(
+      ctx,
+      addresses.map((one) => ({ campaignId, ...one })),
+    ),
   };
 }

@@ -1,7 +1,7 @@
 /** What goes into a simulation and what comes out of it. All of it is plain data: an input can be kept, and run again to the same end. */
 import type { Channel, GateReason } from "../kernel/index.ts";
-import type { AddressFacts, Candidate, LimitRow, SendSpec, Turn } from "../messages/index.ts";
-import type { TenantSettings } from "../tenancy/index.ts";
+import type { AddressFacts, Candidate, LimitRow, NodeRename, SendSpec, TakenStep, Turn } from "../messages/index.ts";
+import type { Restraint, TenantSettings } from "../tenancy/index.ts";
 import type { Plan } from "./plan.ts";
 import type { EnrollmentState, StateStatus } from "./state.ts";
 
@@ -14,6 +14,7 @@ export interface SimulationInput {
     readonly name: string;
     readonly status: "active" | "suspended";
     readonly settings: TenantSettings;
+    readonly unread: readonly Restraint[];
   };
   readonly campaign: { readonly id: string; readonly name: string };
   /** By plan version id. */
@@ -39,8 +40,10 @@ export interface SimulationInput {
   }[];
   /** Dedupe keys of this campaign's messages that were or may still be sent, and their enrollments. */
   readonly owners: ReadonlyMap<string, string>;
-  /** Dedupe keys that such messages were planned under and took along when their walks were moved: still theirs for walks of older versions than this. */
-  readonly leftBy: ReadonlyMap<string, { readonly planVersionId: string }>;
+  /** What was said of the campaign's nodes by those who moved enrollments. */
+  readonly renames: readonly NodeRename[];
+  /** Steps that addresses have had; empty where nothing was renamed. */
+  readonly taken: readonly TakenStep[];
 }
 
 export const specKey = (planVersionId: string, nodeId: string, variantId: string | null): string =>

@@ -11,6 +11,9 @@ import {
   type GateFacts,
   gateFacts,
   giveBack,
+  onePerStep,
+  stepPlace,
+  TakenSteps,
   takeTurn,
   Usage,
 } from "../messages/index.ts";
@@ -38,6 +41,7 @@ export class Outbox {
   readonly #usage = new Usage();
   readonly #suppressed: Map<string, { readonly reason: SuppressionReason; readonly since: Date }>;
   readonly #recent: Map<string, Date[]>;
+  readonly #taken: TakenSteps;
   /** Who owns a dedupe key, by a message that was or may still be sent. */
   readonly #owners: Map<string, string>;
   /** Messages not yet sent, by address. */
@@ -59,6 +63,7 @@ export class Outbox {
     this.#suppressed = new Map(input.known.suppressions);
     this.#recent = new Map([...input.known.recentSends].map(([key, dates]) => [key, [...dates]]));
     this.#owners = new Map(input.owners);
+    this.#taken = new TakenSteps(input.taken);
     for (const one of input.windows) this.#usage.load(one.limitId, one.key, one.windowStart, one.used, one.reserved);
   }
 
@@ -89,9 +94,7 @@ export class Outbox {
     const address = this.#primaryAddress(walker, node.channel);
     const key = address === "" ? "" : suppressionAddress(node.channel, address);
     const dedupe = `${this.#input.campaign.id}:${walker.input.entry}:${nodeId}:${key === "" ? walker.input.id : key}`;
-    const left = this.#input.leftBy.get(dedupe);
-    const isTaken = left !== undefined && left.planVersionId > walker.input.planVersionId;
-    const owner = this.#owners.get(dedupe) ?? (isTaken ? "" : undefined);
+    const owner = this.#owners.get(dedupe);
     if (owner === walker.input.id) return null;
     if (owner === undefined) this.#owners.set(dedupe, walker.input.id);
     const expiresAt = addDuration(now, node.expiresAfter, plan.timeZone);
@@ -106,6 +109,7 @@ export class Outbox {
         key,
         expiresAt,
         dedupe: owner === undefined ? dedupe : null,
+        wasClaimed: false,
       },
       now,
     );
@@ -134,7 +138,9 @@ export class Outbox {
 
   /** `claimDue` of the live run: judge in order, then give places under the rate limits in the same order. */
   claim(batch: readonly Message[], now: Date): Claimed {
-    const judged = batch.map((message) => {
+    const looked = onePerStep(batch, (message) => message.step);
+    for (const message of new Set(batch).difference(new Set(looked))) this.#wait(message, now);
+    const judged = looked.map((message) => {
       this.#judged++;
       const verdict = decide(this.#factsNow(message), now);
       // Counts at once, so that the next message of this batch to the same address is capped by it.
@@ -155,6 +161,7 @@ export class Outbox {
       else notSent.push(message);
     }
     for (const message of notSent) this.#sentTo(message).pop();
+    for (const message of accepted) this.#taken.take(message.step);
     return { accepted, ended };
   }
 
@@ -206,7 +213,8 @@ export class Outbox {
 
   #message(
     walker: Walker,
-    about: Content & Pick<Message, "walkNodeId" | "address" | "key" | "expiresAt" | "dedupe">,
+    about: Content &
+      Pick<Message, "walkNodeId" | "address" | "key" | "expiresAt" | "dedupe"> & { readonly wasClaimed: boolean },
     now: Date,
   ): Message | null {
     const { nodeId, walkNodeId, variantId, address, key, expiresAt, dedupe } = about;
@@ -221,12 +229,20 @@ export class Outbox {
       channel: candidate.channel,
       address,
       key,
+      step: {
+        place: stepPlace(this.#input.campaign.id, walker.input.entry, candidate.channel, key),
+        enrollmentId: walker.input.id,
+        planVersionId: about.planVersionId,
+        nodeId,
+        renames: this.#input.renames,
+        isRetry: about.wasClaimed,
+      },
       dedupe,
       ordinal: this.#ordinal++,
       expiresAt,
       draft,
       made: null,
-      facts: gateFacts(candidate, this.#input.known, spec, null),
+      facts: gateFacts(candidate, this.#input.known, this.#taken, spec, null),
       applied: appliedTo(this.#input.limits, {
         channel: candidate.channel,
         senderId: candidate.sender?.id ?? null,
@@ -277,6 +293,7 @@ export class Outbox {
       lead: { status: String(lead["status"]), deleted: lead["deleted_at"] !== null },
       suppression: this.#suppressed.get(addressKey(channel, key)) ?? null,
       addressStatus: this.#dead.has(addressKey(channel, address)) ? "bounced" : message.facts.addressStatus,
+      stepTaken: this.#taken.has(message.step, this.#input.renames, message.step.isRetry),
       renderProblem: this.#made(message, lead).problem,
       recentSends: this.#sentTo(message),
     };

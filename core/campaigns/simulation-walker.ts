@@ -3,7 +3,7 @@
  * names as its own is good; rescheduling and cancelling leave stale ones behind.
  */
 import type { Channel } from "../kernel/index.ts";
-import type { Applied, GateFacts, Turn } from "../messages/index.ts";
+import type { Applied, GateFacts, RenamedStep, Turn } from "../messages/index.ts";
 import type { Draft, Made } from "./drafts.ts";
 import type { Heap } from "./heap.ts";
 import type { Held, Walking } from "./simulation-input.ts";
@@ -40,6 +40,7 @@ export interface Message {
   readonly channel: Channel;
   readonly address: string;
   readonly key: string;
+  readonly step: RenamedStep;
   /** The dedupe key that it gives up if it ends unsent; null when it is not its owner, or was handed to a provider before. */
   readonly dedupe: string | null;
   readonly ordinal: number;

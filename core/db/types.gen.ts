@@ -774,6 +774,16 @@ export interface Messages {
   tenant_id: string | null;
 }
 
+export interface NodeRenames {
+  campaign_id: string;
+  created_at: Generated<Timestamp>;
+  from_node: string;
+  from_version_id: string;
+  tenant_id: string;
+  to_node: string;
+  to_version_id: string;
+}
+
 export interface NurtureSequences {
   active: boolean | null;
   created_at: Timestamp | null;
@@ -1184,6 +1194,7 @@ export interface DB {
   "marketing.outreach_history": MarketingOutreachHistory;
   message_events: MessageEvents;
   messages: Messages;
+  node_renames: NodeRenames;
   nurture_sequences: NurtureSequences;
   organizations: Organizations;
   outbound_messages: OutboundMessages;

@@ -187,8 +187,12 @@ export class WebhookIntake {
     }
   }
 
+  /**
+   * What a person writes to be left alone is short, and stays in its row: the front door may not read object storage. What comes with
+   * attachments is read behind its bell.
+   */
   #isFromPerson({ provider, request }: WebhookCall): boolean {
-    return this.#deps.webhooks[provider]?.isFromPerson?.(request) === true;
+    return request.body.byteLength < maxInlineBytes && this.#deps.webhooks[provider]?.isFromPerson?.(request) === true;
   }
 
   async #store(call: WebhookCall, receivedAt?: Date): Promise<Archived> {

@@ -23,6 +23,7 @@ import { decide, type Verdict } from "./gate.ts";
 import { allocate } from "./limits.ts";
 import { trackedLinkId } from "./links.ts";
 import type { EnrollmentNews } from "./ports.ts";
+import { onePerStep, stepsFor } from "./steps.ts";
 
 /** How long a provider call may take, and how long after the commit it must begin at the latest. */
 export const callTimeoutMs = 10_000;
@@ -74,10 +75,11 @@ export async function claimDue(
   ids: readonly string[] | undefined,
   options: ClaimOptions,
 ): Promise<ClaimResult> {
-  const due = await lockDue(ctx, ids, options.limit);
+  const due = onePerStep(await lockDue(ctx, ids, options.limit), (row) => row.step);
   if (due.length === 0) return { claimed: [], held: 0, ended: [] };
   reach("send.locked");
   const known = await addressFacts(ctx, due);
+  const steps = await stepsFor(ctx, due);
   const specs = await options.specsOf(ctx, due);
   const naming = due.filter((row) => names(specs.get(row.id)?.content ?? {}, ["lead", "company", "company_name"]));
   const candidates = await withRecords(
@@ -89,7 +91,7 @@ export async function claimDue(
   const judged: Judged[] = candidates.map((row) => {
     const spec = specs.get(row.id) ?? { content: {} };
     const content = composeFor(ctx, row, spec, options);
-    const verdict = decide(gateFacts(row, known, spec, content.ok ? null : content.detail), ctx.now);
+    const verdict = decide(gateFacts(row, known, steps, spec, content.ok ? null : content.detail), ctx.now);
     // Counts at once, so that the next message of this batch to the same address is capped by it.
     if (verdict.kind === "send") push(known.recentSends, addressKey(row.channel, row.suppression_key), ctx.now);
     return { row, content, verdict };

@@ -19,6 +19,7 @@ import { addressFacts, type Candidate, gateFacts, readCandidates, type SendSpec 
 import { type CheckAnswer, checkAll, decide, type Verdict } from "./gate.ts";
 import type { CampaignPort } from "./ports.ts";
 import { remedies } from "./remedies.ts";
+import { stepsFor } from "./steps.ts";
 
 export const errors = {
   notFound: (id: string) => new DomainError("not_found", "message.not_found", `No message ${id}.`),
@@ -152,7 +153,8 @@ async function judgeNow(
 ): Promise<MessageExplanation["now"]> {
   const spec = (await campaigns.specsOf(ctx, [candidate])).get(candidate.id) ?? { content: {} };
   const known = await addressFacts(ctx, [candidate]);
-  const facts = gateFacts(candidate, known, spec, renderProblem(ctx, candidate, spec));
+  const steps = await stepsFor(ctx, [candidate]);
+  const facts = gateFacts(candidate, known, steps, spec, renderProblem(ctx, candidate, spec));
   const verdict = decide(facts, ctx.now);
   return {
     at: ctx.now,

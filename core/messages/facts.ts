@@ -6,10 +6,11 @@ import { type RawBuilder, sql } from "kysely";
 import { type Cap, type QuietHours, type SendWindow, zoneEvidence } from "../compliance/index.ts";
 import { type Channel, lockEnrollments, type SuppressionReason, type TxContext, tenantGate } from "../kernel/index.ts";
 import { dncChannels, dncCovers } from "../suppression/index.ts";
-import { readSettings, type TenantSettings } from "../tenancy/index.ts";
+import { type Restraint, readSettings, type TenantSettings, unreadRestraints } from "../tenancy/index.ts";
 import type { ContentSource } from "./content.ts";
 import type { DecisionFacts, GateFacts } from "./gate.ts";
 import { walkNode } from "./rename.ts";
+import { type NodeRename, type RenamedStep, stepOf, type TakenSteps } from "./steps.ts";
 
 /** What of a stored decision says whose turn it is. */
 export type StoredTurn = Pick<DecisionFacts, "slot" | "places" | "taken">;
@@ -19,6 +20,8 @@ export interface Candidate {
   readonly id: string;
   readonly generation: number;
   readonly attempts: number;
+  /** The step it would take, and what was said of the campaign's nodes; null where nothing was renamed. */
+  readonly step: RenamedStep | null;
   readonly channel: Channel;
   readonly message_class: "marketing" | "transactional";
   readonly to_address: string;
@@ -29,6 +32,7 @@ export interface Candidate {
   readonly variant_id: string | null;
   readonly plan_version_id: string | null;
   readonly template_id: string | null;
+  readonly campaign_id: string | null;
   readonly contact_campaign_id: string | null;
   readonly run_at: Date;
   readonly expires_at: Date;
@@ -36,6 +40,8 @@ export interface Candidate {
   readonly tenant_name: string;
   readonly tenant_status: "active" | "suspended";
   readonly tenant_settings: TenantSettings;
+  /** Of the settings, those that this release cannot read although they keep messages back. */
+  readonly tenant_unread: readonly Restraint[];
   readonly campaign_name: string | null;
   readonly campaign_status: string | null;
   readonly enrollment_status: string | null;
@@ -75,16 +81,18 @@ export interface SendSpec {
 /** A row of the outbox with what is joined to it row by row; what many rows share is read once (`shared`). */
 type Row = Omit<
   Candidate,
+  | "step"
   | "tenant_name"
   | "tenant_status"
   | "tenant_settings"
+  | "tenant_unread"
   | "campaign_name"
   | "campaign_status"
   | "company"
   | "sender"
   | "channel_config"
 > & {
-  readonly campaign_id: string | null;
+  readonly entry: string;
   readonly sender_identity_id: string | null;
   readonly channel_config_id: string | null;
 };
@@ -93,7 +101,7 @@ type Row = Omit<
 const columns = sql`m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id,
       ${walkNode} as walk_node_id, m.variant_id,
       m.plan_version_id, m.template_id, m.contact_campaign_id, m.campaign_id, m.sender_identity_id, m.channel_config_id, m.run_at,
-      m.expires_at, m.decision`;
+      m.expires_at, m.decision, split_part(m.dedupe_key, ':', 2) as entry`;
 const rowsOf = (source: RawBuilder<unknown>) => sql<Row>`
     select m.*, e.status as enrollment_status,
       case when l.id is not null
@@ -109,7 +117,9 @@ interface Shared {
   readonly name: string;
   readonly status: "active" | "suspended";
   readonly settings: unknown;
-  readonly campaigns: Readonly<Record<string, { readonly name: string; readonly status: string }>> | null;
+  readonly campaigns: Readonly<
+    Record<string, { readonly name: string; readonly status: string; readonly renames: readonly NodeRename[] | null }>
+  > | null;
   readonly routes: readonly { readonly sender: SenderRow | null; readonly account: ChannelRow | null }[];
 }
 
@@ -124,7 +134,10 @@ async function surround(ctx: TxContext, rows: readonly Row[]): Promise<Candidate
   const campaignIds = [...new Set(rows.flatMap((row) => row.campaign_id ?? []))];
   const { rows: found } = await sql<Shared>`
     select t.name, t.status, t.settings,
-      (select json_object_agg(c.campaign_id, json_build_object('name', c.name, 'status', c.status)) from marketing.campaigns c
+      (select json_object_agg(c.campaign_id, json_build_object('name', c.name, 'status', c.status, 'renames', (
+         select json_agg(json_build_object('fromVersionId', n.from_version_id, 'fromNode', n.from_node,
+                                           'toVersionId', n.to_version_id, 'toNode', n.to_node))
+         from node_renames n where n.tenant_id = c.tenant_id and n.campaign_id = c.campaign_id))) from marketing.campaigns c
        where c.tenant_id = ${ctx.tenantId} and c.campaign_id = any(${campaignIds})) as campaigns,
       (select json_agg(json_build_object('sender', to_jsonb(s), 'account', to_jsonb(cc)) order by m.n)
        from unnest(${routed.map((row) => row.channel)}::text[], ${routed.map((row) => row.sender_identity_id)}::text[],
@@ -144,6 +157,7 @@ async function surround(ctx: TxContext, rows: readonly Row[]): Promise<Candidate
   if (!shared) return [];
   const routes = new Map(routed.map((row, n) => [routeOf(row), shared.routes[n]]));
   const settings = readSettings(shared.settings);
+  const unread = unreadRestraints(shared.settings);
   return rows.map((row) => {
     const campaign = row.campaign_id === null ? undefined : shared.campaigns?.[row.campaign_id];
     const route = routes.get(routeOf(row));
@@ -152,6 +166,8 @@ async function surround(ctx: TxContext, rows: readonly Row[]): Promise<Candidate
       tenant_name: shared.name,
       tenant_status: shared.status,
       tenant_settings: settings,
+      tenant_unread: unread,
+      step: stepOf(row, campaign?.renames ?? []),
       campaign_name: campaign?.name ?? null,
       campaign_status: campaign?.status ?? null,
       company: null,
@@ -334,6 +350,7 @@ export function evidenceOf(
 export function gateFacts(
   candidate: Candidate,
   known: AddressFacts,
+  steps: TakenSteps,
   spec: SendSpec,
   renderProblem: string | null,
 ): GateFacts {
@@ -354,6 +371,7 @@ export function gateFacts(
     hasConsent: known.consents.has(addressKey(channel, candidate.to_address)),
     consentRequired: marketing && channel !== "email" && settings.requireSmsConsent !== false,
     addressStatus: candidate.address_status ?? "active",
+    stepTaken: candidate.step !== null && steps.has(candidate.step, candidate.step.renames, candidate.step.isRetry),
     senderVerified: channel !== "email" || candidate.sender?.validation_status === "verified",
     channelStatus: candidate.channel_config?.status ?? null,
     postalAddress: settings.postalAddress ?? null,
@@ -368,5 +386,6 @@ export function gateFacts(
     },
     recentSends: known.recentSends.get(key) ?? [],
     tenantCaps: capsFor(candidate),
+    unread: candidate.tenant_unread,
   };
 }

@@ -22,6 +22,7 @@ import {
   type MessageStatus,
   type SuppressionReason,
 } from "../kernel/index.ts";
+import type { Restraint } from "../tenancy/index.ts";
 import type { Place } from "./rate.ts";
 
 /** How long a hold that ends by facts nobody announces waits before it is looked at again. */
@@ -52,6 +53,8 @@ export interface GateFacts {
   /** Cold e-mail is lawful without opt-in where the tenant operates; text messages never are. */
   readonly consentRequired: boolean;
   readonly addressStatus: "active" | "invalid" | "bounced";
+  /** Another contact with this address has had this step already, whatever its node was called. Asked only where nodes were renamed. */
+  readonly stepTaken: boolean;
   readonly senderVerified: boolean;
   /** null: the tenant has no account for this channel. */
   readonly channelStatus: "active" | "degraded" | "disabled" | null;
@@ -67,6 +70,8 @@ export interface GateFacts {
   readonly recentSends: readonly Date[];
   /** The tenant's own caps on this channel; the law's applies besides. */
   readonly tenantCaps: readonly Cap[];
+  /** Settings of the tenant that keep messages back and that this release cannot read. */
+  readonly unread: readonly Restraint[];
 }
 
 /** An end that is not a send. */
@@ -117,6 +122,9 @@ const hold = (reason: GateReason, detail: string, until: Date | null = null): An
 });
 const end = (status: GateEnd, reason: GateReason, detail: string): Answer => ({ end: status, reason, detail });
 
+const unreadable = (setting: Restraint): string =>
+  `the tenant's setting ${setting} cannot be read by this release: set it again, or run the release that wrote it`;
+
 /** In this order: what can never change comes first, so that nothing is held that is already over. */
 const checks: readonly Check[] = [
   (f, now) =>
@@ -148,6 +156,10 @@ const checks: readonly Check[] = [
     f.consentRequired && !f.hasConsent
       ? end("suppressed", "no_consent", "no consent is on record for marketing on this channel")
       : null,
+  (f) =>
+    f.stepTaken
+      ? end("cancelled", "duplicate_address", "this step went to the address already, for another contact with it")
+      : null,
   (f) => (f.tenantStatus === "active" ? null : hold("tenant_suspended", "the tenant is suspended")),
   (f) => {
     if (f.channelStatus === "active") return null;
@@ -162,6 +174,7 @@ const checks: readonly Check[] = [
       : null,
   (f) => (f.renderProblem === null ? null : hold("render_failed", f.renderProblem)),
   (f, now) => {
+    if (f.unread.includes("quietHours")) return hold("quiet_hours", unreadable("quietHours"));
     const verdict = allowedAt(quietFacts(f), now);
     return verdict.allowed
       ? null
@@ -173,6 +186,7 @@ const checks: readonly Check[] = [
         };
   },
   (f, now) => {
+    if (f.unread.includes("frequencyCaps")) return hold("frequency_cap", unreadable("frequencyCaps"));
     const law =
       f.messageClass === "marketing"
         ? capFor(f.where, channelClass(f.channel), f.hours.strictness ?? "strict", now.getTime())
@@ -227,6 +241,7 @@ const asked: readonly (readonly GateReason[])[] = [
   ["dnc"],
   ["address_invalid"],
   ["no_consent"],
+  ["duplicate_address"],
   ["tenant_suspended"],
   ["channel_unavailable", "credentials"],
   ["sender_unverified"],

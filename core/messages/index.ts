@@ -38,3 +38,13 @@ export { expireLeases, minimumRemainingMs, type ReconcileDeps, type ReconcileRep
 export { type MovedWalk, type Renaming, renameNodes, walkNode } from "./rename.ts";
 export { type CallOutcome, type CallResult, storeResults } from "./results.ts";
 export { type Segments, segmentsOf } from "./segments.ts";
+export {
+  type NodeRename,
+  nodeRenames,
+  onePerStep,
+  type RenamedStep,
+  stepPlace,
+  type TakenStep,
+  TakenSteps,
+  takenSteps,
+} from "./steps.ts";

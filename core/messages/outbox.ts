@@ -1,8 +1,8 @@
 /**
  * The way into the outbox. Invariant: at most one row per dedupe key (campaign, entry, node, canonical address), whatever calls twice;
  * a second contact with the same address gets a row too, cancelled, so that "why not" has an answer. A message that ended before it was
- * ever handed to a provider gives its key up to the next contact with that address (docs/decisions/0015). One whose walk was moved to a newer
- * version took its key along to the name it has there; for walks of older versions it keeps the place it was planned for.
+ * ever handed to a provider gives its key up to the next contact with that address (docs/decisions/0015).
+ * Whose node was renamed has put its key aside; whether another name's message had the same step is asked by the gate (steps.ts).
  */
 import { sql } from "kysely";
 import type { Channel, TxContext } from "../kernel/index.ts";
@@ -57,18 +57,13 @@ export async function enqueue(ctx: TxContext, messages: readonly NewMessage[]): 
     rows.filter((row) => !inserted.has(row.id)),
   );
   for (const id of heirs) inserted.add(id);
-  const late = await giveWay(
-    ctx,
-    rows.filter((row) => inserted.has(row.id) && row.address !== ""),
-  );
-  for (const row of late) inserted.delete(row.id);
   const queued = rows.filter((row) => inserted.has(row.id) && row.address !== "");
   if (queued.length > 0) ctx.bells.push({ kind: "send", tenantId: ctx.tenantId, ids: queued.map((row) => row.id) });
   return [
     ...firsts
       .filter((row) => inserted.has(row.id) && row.address === "")
       .map(({ enrollmentId, nodeId }) => ({ enrollmentId, nodeId, reason: "address_invalid" as const })),
-    ...[...duplicates, ...late].map(({ enrollmentId, nodeId }) => ({
+    ...duplicates.map(({ enrollmentId, nodeId }) => ({
       enrollmentId,
       nodeId,
       reason: "duplicate_address" as const,
@@ -137,36 +132,6 @@ async function settleRepeated(
     })),
   );
   return { heirs: [...heirs], duplicates };
-}
-
-/**
- * Of those just queued, the ones whose step went to their address already, under a walk that has since been moved to a newer version and
- * knows it by another name. Asked after the insert: who moves a walk gives the old key free in the same transaction, and an insert of that key
- * waits for it.
- * @returns those that are duplicates after all
- */
-async function giveWay(ctx: TxContext, queued: readonly Keyed[]): Promise<readonly Keyed[]> {
-  if (queued.length === 0) return [];
-  const { rows } = await sql<{ id: string }>`
-    with moved as materialized (
-      select r.id, r.dedupe
-      from unnest(${queued.map((r) => r.id)}::text[], ${queued.map((r) => r.dedupe)}::text[], ${queued.map((r) => r.enrollmentId)}::text[],
-                  ${queued.map((r) => r.campaignId)}::text[], ${queued.map((r) => r.entry)}::int[], ${queued.map((r) => r.nodeId)}::text[],
-                  ${queued.map((r) => r.planVersionId)}::text[], ${queued.map((r) => r.channel)}::text[], ${queued.map((r) => r.key)}::text[])
-        as r(id, dedupe, enrollment, campaign, entry, node, version, channel, address)
-      where exists (
-        select from outbound_messages m join contact_campaigns e on e.tenant_id = m.tenant_id and e.id = m.contact_campaign_id
-        where m.tenant_id = ${ctx.tenantId} and m.channel = r.channel and m.suppression_key = r.address and m.campaign_id = r.campaign
-          and m.id <> r.id and m.node_id = r.node and m.walk_node_id <> m.node_id and m.contact_campaign_id <> r.enrollment
-          and starts_with(m.dedupe_key, r.campaign || ':' || r.entry || ':') and not ${neverSent}
-          and e.plan_version_id collate "C" > r.version collate "C")
-    )
-    update outbound_messages m
-    set status = 'cancelled', hold_reason = 'duplicate_address', dedupe_key = moved.dedupe || ':duplicate:' || m.id
-    from moved where m.tenant_id = ${ctx.tenantId} and m.id = moved.id
-    returning m.id`.execute(ctx.db);
-  const late = new Set(rows.map((row) => row.id));
-  return queued.filter((row) => late.has(row.id));
 }
 
 const opened = (row: Keyed): OutboxRow => ({

@@ -12,13 +12,33 @@ const usZones = sql`array['America/New_York', 'America/Detroit', 'America/Chicag
 export const sendCheckers: readonly Checker[] = [
   {
     id: "I-01",
-    title: "at most one accept per message and per dedupe key",
+    title: "at most one accept per message, per dedupe key, and per step of an address",
     within: ({ since }) => sql`
       select tenant_id, message_id as what from send_attempts where outcome = 'accepted' and ${since("id", "att")} group by 1, 2 having count(*) > 1
       union all
       select tenant_id, provider || ' ' || provider_message_id from send_attempts
       where outcome = 'accepted' and provider_message_id is not null and ${since("id", "att")} group by tenant_id, provider, provider_message_id
-      having count(distinct message_id) > 1`,
+      having count(distinct message_id) > 1
+      union all
+      -- What two contacts with one address were sent: never the same node of the same version, nor, once a migration has said so, the same
+      -- step under two names. A minute for the migration itself and for what was being claimed.
+      select tenant_id, string_agg(id, ' ') || ': one step, one address' from outbound_messages
+      where generation > 0 and contact_campaign_id is not null and node_id is not null and ${since("id", "omsg")}
+      group by tenant_id, campaign_id, split_part(dedupe_key, ':', 2), channel, suppression_key, plan_version_id, node_id
+      having count(distinct contact_campaign_id) > 1
+      union all
+      select n.tenant_id, one.id || ' ' || other.id || ': one step, one address'
+      from node_renames n
+      join outbound_messages one on one.tenant_id = n.tenant_id and one.campaign_id = n.campaign_id
+        and one.plan_version_id = n.from_version_id and one.node_id = n.from_node and one.generation > 0
+      join outbound_messages other on other.tenant_id = n.tenant_id and other.channel = one.channel and other.suppression_key = one.suppression_key
+        and other.campaign_id = n.campaign_id and other.plan_version_id = n.to_version_id and other.node_id = n.to_node and other.generation > 0
+        and other.contact_campaign_id <> one.contact_campaign_id
+        and split_part(other.dedupe_key, ':', 2) = split_part(one.dedupe_key, ':', 2)
+      where ${since("one.id", "omsg")} and greatest(
+        (select min(a.started_at) from send_attempts a where a.tenant_id = one.tenant_id and a.message_id = one.id),
+        (select min(a.started_at) from send_attempts a where a.tenant_id = one.tenant_id and a.message_id = other.id)
+      ) > n.created_at + interval '1 minute'`,
   },
   {
     id: "I-02",
@@ -144,11 +164,13 @@ export const sendCheckers: readonly Checker[] = [
       join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id
       join lateral (
         select x.to_status, x.created_at from campaign_transitions x
-        where x.tenant_id = m.tenant_id and x.campaign_id = m.campaign_id and x.contact_campaign_id is null
-          and x.created_at <= a.started_at + interval '5 seconds'
+        where x.tenant_id = m.tenant_id and x.campaign_id = m.campaign_id and x.contact_campaign_id is null and x.created_at <= a.started_at
         order by x.created_at desc, x.id desc limit 1
       ) p on p.to_status in ('paused', 'stopped') and a.started_at > p.created_at + interval '5 seconds'
-      where ${since("a.id", "att")}
+      where ${since("a.id", "att")} and not exists (
+        select from campaign_transitions x
+        where x.tenant_id = m.tenant_id and x.campaign_id = m.campaign_id and x.contact_campaign_id is null and x.to_status = 'active'
+          and x.created_at > a.started_at and x.created_at <= a.started_at + interval '5 seconds')
       union all
       select a.tenant_id, a.id || ': tenant suspended at ' || t.suspended_at
       from send_attempts a join tenants t on t.id = a.tenant_id

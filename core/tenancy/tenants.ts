@@ -102,6 +102,16 @@ export const readSettings = (stored: unknown): TenantSettings =>
     }),
   );
 
+/** Settings that keep messages back. */
+const restraints = ["quietHours", "frequencyCaps"] as const;
+export type Restraint = (typeof restraints)[number];
+
+/** Which of them are there and cannot be read: what they would keep back waits until they are, because a message cannot be taken back. */
+export function unreadRestraints(stored: unknown): Restraint[] {
+  const read = readSettings(stored);
+  return restraints.filter((name) => Object.hasOwn(Object(stored), name) && read[name] === undefined);
+}
+
 async function current(ctx: TxContext): Promise<Tenant> {
   const row = await ctx.db.selectFrom("tenants").selectAll().where("id", "=", ctx.tenantId).executeTakeFirstOrThrow();
   return {

@@ -9,9 +9,6 @@ import { isMultipart, verify } from "./verify.ts";
 export { SendgridCredentials } from "./credentials.ts";
 export { messageIdArgument } from "./message-id.ts";
 
-/** What a person writes to be left alone is short; what comes with attachments is read behind its bell, and nobody waits for it. */
-const maxAnswerBytes = 256 * 1_024;
-
 export const sendgrid: Sender & WebhookAdapter = {
   provider: "sendgrid",
   credentials: SendgridCredentials,
@@ -23,5 +20,5 @@ export const sendgrid: Sender & WebhookAdapter = {
     isMultipart(request.headers)
       ? import("./inbound.ts").then(({ parseInbound }) => parseInbound(request, receivedAt))
       : import("./events.ts").then(({ parseEvents }) => parseEvents(request.body, receivedAt)),
-  isFromPerson: ({ headers, body }) => isMultipart(headers) && body.byteLength <= maxAnswerBytes,
+  isFromPerson: ({ headers }) => isMultipart(headers),
 };

@@ -169,7 +169,7 @@ describe("a message that waits", () => {
       now: { verdict: "hold", reason: "render_failed" },
     });
     expect(held.now?.checks.filter((check) => !check.passed)).toMatchObject([{ asks: ["render_failed"] }]);
-    expect(held.now?.checks).toHaveLength(15);
+    expect(held.now?.checks).toHaveLength(16);
 
     // The gate answers for now: what was mended since, and what has come up since.
     await arrange(database, tenant.tenantId, async (tx) => {

@@ -308,6 +308,26 @@ it("actions whose campaign is held for long are put back: waiting is no crash, a
   expect(await runActions(tenant, [])).toBe(2);
 });
 
+it("an action is not blamed for deadlocks with others: it is put back, and the claim does not count", async () => {
+  const { tenant, contacts, id } = await drafted(mail, 1);
+  await enroll(tenant, { campaignId: id, audience: { contactIds: contacts } });
+  await activate(tenant, { id });
+  await sql`update scheduled_actions set attempts = ${maxClaims - 1} where tenant_id = ${tenant.tenantId}`.execute(
+    database.owner,
+  );
+  await sql`
+    create function collide() returns trigger language plpgsql as $$
+    begin raise exception 'deadlock detected' using errcode = '40P01'; end $$`.execute(database.owner);
+  await sql`
+    create trigger collide before update on scheduled_actions for each row when (new.status = 'completed')
+    execute function collide()`.execute(database.owner);
+  expect(await runActions(tenant, [])).toBe(0);
+  await sql`drop function collide() cascade`.execute(database.owner);
+  expect(await enrollmentsOf(tenant)).toMatchObject([{ status: "active" }]);
+  await advance(database, 15);
+  expect(await runActions(tenant, [])).toBe(1);
+});
+
 const later: PlanInput = {
   start: "rest",
   nodes: [{ id: "rest", type: "wait", duration: "PT1H", to: "intro" }, ...mail.nodes],

@@ -1,17 +1,26 @@
 /** Facts about people whose walk cannot go on: what the fact itself says takes effect all the same, for them and for everybody it came with. */
 import { sql } from "kysely";
 import { beforeEach, expect, it } from "vitest";
-import { resumeEnrollment } from "../../../core/campaigns/index.ts";
+import {
+  activate,
+  createCampaign,
+  enroll,
+  pauseEnrollment,
+  resumeEnrollment,
+  runActions,
+  stopEnrollment,
+} from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
 import { applyNow, recordOwnEvents, replayDeliveries } from "../../../core/deliveries/index.ts";
-import { transact } from "../../../core/kernel/index.ts";
+import { maxClaims, transact } from "../../../core/kernel/index.ts";
 import { createSender } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
-import { readyTenant } from "../../support/outreach.ts";
+import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
 import { advance, arrange, setClock } from "../../support/tenant.ts";
 import {
   apply,
   archive,
+  bumpPlan,
   deliveriesOf,
   deps,
   enrollmentsOf,
@@ -141,20 +150,55 @@ it("a delivery that was set aside does not count as applied and is told of once,
   expect(await applyNow(tenant, refusing, other)).toBe("applied");
 });
 
-it("a no that comes while this release cannot read a walk's plan is in effect, and the walk waits for a release that can", async () => {
-  const people = [{ email: "p0@example.com" }, { email: "p1@example.com" }];
-  const { tenant } = await started(database, people);
-  const plans = await sql<{ id: string; plan_version_id: string }>`
+/** Puts the tenant's walks on a plan of another release. */
+async function rolledBack(tenant: ReadyTenant) {
+  const { rows: walks } = await sql<{ id: string; plan_version_id: string }>`
     select id, plan_version_id from contact_campaigns where tenant_id = ${tenant.tenantId}`.execute(database.owner);
-  const version = plans.rows[0]?.plan_version_id ?? "";
+  const version = walks[0]?.plan_version_id ?? "";
+  const put = (id: string) =>
+    sql`update contact_campaigns set plan_version_id = ${id} where tenant_id = ${tenant.tenantId}`;
   await arrange(database, tenant.tenantId, async (tx) => {
     await sql`insert into campaign_plan_versions (tenant_id, id, campaign_id, version_number, plan_json, plan_hash)
       select tenant_id, 'cpv_newer_release', campaign_id, 9, plan_json || '{"newer": true}', ${"0".repeat(64)}
       from campaign_plan_versions where id = ${version}`.execute(tx);
-    await sql`update contact_campaigns set plan_version_id = 'cpv_newer_release' where tenant_id = ${tenant.tenantId}`.execute(
-      tx,
-    );
+    await put("cpv_newer_release").execute(tx);
   });
+  return { walks, rollForward: () => put(version).execute(database.owner) };
+}
+
+it("a walk whose plan could not be read before its first step begins when it is resumed under a release that can", async () => {
+  const tenant = await readyTenant(database);
+  const contactIds = [await person(database, tenant, { email: "p0@example.com" })];
+  const { id } = await createCampaign(tenant, { name: "Spring", plan: bumpPlan as never });
+  await enroll(tenant, { campaignId: id, audience: { contactIds } });
+  await activate(tenant, { id });
+  const { walks, rollForward } = await rolledBack(tenant);
+  for (let tries = 0; tries < maxClaims; tries++) {
+    await runActions(tenant, []);
+    await advance(database, 3_600);
+  }
+  expect(await enrollmentsOf(database, tenant)).toMatchObject([{ status: "paused" }]);
+  await rollForward();
+  await resumeEnrollment(tenant, { id: walks[0]?.id ?? "" });
+  expect(await enrollmentsOf(database, tenant)).toMatchObject([{ status: "active" }]);
+  await pump(tenant);
+  expect(await messagesOf(database, tenant)).toMatchObject([{ status: "sent" }]);
+});
+
+it("who stops or pauses a walk whose plan cannot be read is told that it was not done", async () => {
+  const { tenant } = await started(database, [{ email: "p0@example.com" }]);
+  const { walks, rollForward } = await rolledBack(tenant);
+  const [{ id } = { id: "" }] = walks;
+  for (const command of [stopEnrollment, pauseEnrollment, resumeEnrollment])
+    await expect(command(tenant, { id })).rejects.toMatchObject({ kind: "unavailable", code: "plan.unreadable" });
+  await rollForward();
+  expect(await stopEnrollment(tenant, { id })).toMatchObject({ status: "stopped" });
+});
+
+it("a no that comes while this release cannot read a walk's plan is in effect, and the walk waits for a release that can", async () => {
+  const people = [{ email: "p0@example.com" }, { email: "p1@example.com" }];
+  const { tenant } = await started(database, people);
+  const { walks, rollForward } = await rolledBack(tenant);
   const messages = await messagesOf(database, tenant);
   const idOf = (address: string) => messages.find((one) => one.to_address === address)?.id ?? "";
   await archive(tenant, "sendgrid", [
@@ -170,9 +214,7 @@ it("a no that comes while this release cannot read a walk's plan is in effect, a
     database.owner,
   );
   expect(tried).toEqual([]);
-  await sql`update contact_campaigns set plan_version_id = ${version} where tenant_id = ${tenant.tenantId}`.execute(
-    database.owner,
-  );
-  for (const { id } of plans.rows) await resumeEnrollment(tenant, { id });
+  await rollForward();
+  for (const { id } of walks) await resumeEnrollment(tenant, { id });
   expect((await enrollmentsOf(database, tenant)).map(({ status }) => status)).not.toContain("paused");
 });

@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { activate, createCampaign, enroll, runActions } from "../../../core/campaigns/index.ts";
 import { ConnectionLost } from "../../../core/kernel/index.ts";
 import { deliver } from "../../../core/messages/index.ts";
-import { updateChannel } from "../../../core/tenancy/index.ts";
+import { updateChannel, updateTenantSettings } from "../../../core/tenancy/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, type ReadyTenant, readyTenant, rehost } from "../../support/outreach.ts";
 import { advance, arrange, setClock } from "../../support/tenant.ts";
@@ -101,12 +101,27 @@ it("a database that goes away while messages are claimed is no fault of theirs: 
   expect((await messages(tenant)).map((one) => one.status)).toEqual(["queued", "queued", "queued"]);
 });
 
-it("a setting that another release wrote, and this one cannot read, stops no message", async () => {
-  const tenant = await queued();
-  await sql`update tenants set settings = settings || '{"frequencyCaps": {"perWeek": 3}}' where id = ${tenant.tenantId}`.execute(
+const written = (tenant: ReadyTenant, settings: object) =>
+  sql`update tenants set settings = settings || ${JSON.stringify(settings)}::jsonb where id = ${tenant.tenantId}`.execute(
     database.owner,
   );
+
+it("a setting that another release wrote, and this one cannot read, stops no message", async () => {
+  const tenant = await queued();
+  await written(tenant, { newer: 1, trackingDomain: { host: "a.example" } });
   expect(await send(tenant)).toMatchObject({ accepted: 3, held: 0 });
+});
+
+it.each([
+  ["frequencyCaps", { perWeek: 3 }, "frequency_cap", [{ count: 1, windowSeconds: 3_600 }]],
+  ["quietHours", { nights: true }, "quiet_hours", { start: "01:00", end: "02:00" }],
+])("what %s of another release may keep back waits until it can be read", async (name, unread, reason, readable) => {
+  const tenant = await queued();
+  await written(tenant, { [name]: unread });
+  expect(await send(tenant)).toMatchObject({ accepted: 0, held: 3 });
+  expect((await messages(tenant)).map((one) => [one.status, one.hold_reason])).toEqual(Array(3).fill(["held", reason]));
+  await updateTenantSettings(tenant, { [name]: readable });
+  expect(await send(tenant)).toMatchObject({ accepted: 3 });
 });
 
 it("a refusal of credentials that were replaced during the call does not stop the account they were replaced on", async () => {

@@ -112,9 +112,31 @@ const turned = ({ tenantId }: ReadyTenant, status: string, seconds: number) => s
   select distinct m.tenant_id, m.campaign_id, 'active', ${status}::text, 'test', 'user:actor_1', a.started_at + make_interval(secs => ${seconds})
   from send_attempts a join outbound_messages m on m.tenant_id = a.tenant_id and m.id = a.message_id where a.tenant_id = ${tenantId}`;
 
+/** A message that was claimed, once more for another contact. */
+const twin = ({ tenantId }: ReadyTenant, changed: object) => sql`
+  insert into outbound_messages
+  select (jsonb_populate_record(m, ${JSON.stringify({ id: "omsg_twin", contact_campaign_id: "enr_twin", ...changed })}::jsonb
+                                   || jsonb_build_object('dedupe_key', m.dedupe_key || ':twin'))).*
+  from outbound_messages m where m.tenant_id = ${tenantId} and m.generation > 0 order by m.id limit 1`;
+
 /** Other ways to break the rules that watch more than one thing. */
 const further: readonly [id: string, what: string, plant: (tenant: ReadyTenant) => RawBuilder<unknown>][] = [
+  ["I-01", "a step sent to one address for two contacts", (tenant) => twin(tenant, {})],
+  [
+    "I-01",
+    "a step sent to one address under two names after a migration has said that they are one",
+    (tenant) => sql`
+      with other as (${twin(tenant, { plan_version_id: "cpv_other", node_id: "other" })} returning *)
+      insert into node_renames (tenant_id, campaign_id, from_version_id, from_node, to_version_id, to_node, created_at)
+      select m.tenant_id, m.campaign_id, m.plan_version_id, m.node_id, 'cpv_other', 'other', m.created_at - interval '1 hour'
+      from other join outbound_messages m on m.tenant_id = other.tenant_id and starts_with(other.dedupe_key, m.dedupe_key)`,
+  ],
   ["I-19", "a message claimed while its campaign is paused", (tenant) => turned(tenant, "paused", -60)],
+  [
+    "I-19",
+    "a message claimed while its campaign is paused, which was stopped right after",
+    (tenant) => sql`with paused as (${turned(tenant, "paused", -60)} returning id) ${turned(tenant, "stopped", 4)}`,
+  ],
   [
     "I-21",
     "a message that is due and does not leave",

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { expect, test } from "vitest";
 import { type TxContext, transact } from "../../../core/kernel/index.ts";
 import { addressFacts, gateFacts, lockDue } from "../../../core/messages/facts.ts";
+import { TakenSteps } from "../../../core/messages/steps.ts";
 import { addDnc, lockAddresses, type Target } from "../../../core/suppression/index.ts";
 import { testDatabase } from "../../support/database.ts";
 import { arrange, newTenant } from "../../support/tenant.ts";
@@ -60,7 +61,10 @@ test("do-not-call covers texts, which its lock covers, and no other service that
   const listed = await transact(tenant, async (ctx) => {
     const candidates = await lockDue(ctx, undefined, 10);
     const known = await addressFacts(ctx, candidates);
-    return candidates.map((one) => [one.channel, gateFacts(one, known, {} as never, null).onDncList]);
+    return candidates.map((one) => [
+      one.channel,
+      gateFacts(one, known, new TakenSteps([]), {} as never, null).onDncList,
+    ]);
   });
   expect(Object.fromEntries(listed)).toEqual({ sms: true, whatsapp: false });
 });

@@ -33,12 +33,12 @@ function nameAfter(oldPlan: Plan, nodeMap: NodeMap, id: string): string {
   return heirOf(oldPlan, nodeMap, id) === undefined ? id : retired(oldPlan, id);
 }
 
-/** Every name that the map changes for who comes from this plan, with the new one. */
-export const renamedBy = (oldPlan: Plan, nodeMap: NodeMap): { readonly from: string; readonly to: string }[] =>
-  [...new Set(Object.entries(nodeMap).flat())].flatMap((from) => {
-    const to = nameAfter(oldPlan, nodeMap, from);
-    return to === from ? [] : [{ from, to }];
-  });
+/** What the map makes of every name that who comes from this plan may know: those that change, and those that stay. */
+export const namesAfter = (oldPlan: Plan, nodeMap: NodeMap): { readonly from: string; readonly to: string }[] =>
+  [...new Set([...oldPlan.nodes.map((node) => node.id), ...Object.entries(nodeMap).flat()])].map((from) => ({
+    from,
+    to: nameAfter(oldPlan, nodeMap, from),
+  }));
 
 /** The earliest of everything known of two messages that the new plan sees as one. */
 function merge(one: SendState, other: SendState | undefined): SendState {

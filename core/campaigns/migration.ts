@@ -2,11 +2,11 @@
 import { sql } from "kysely";
 import * as z from "zod";
 import { command, decodeCursor, idOf, paged, reach, type TxContext } from "../kernel/index.ts";
-import { renameNodes } from "../messages/index.ts";
+import { nodeRenames, recordNames, renameNodes } from "../messages/index.ts";
 import { lockWalkers, stateOf, type Walker } from "./apply.ts";
 import { Net } from "./fold.ts";
 import { campaignOf, errors } from "./manage.ts";
-import { migrateState, type NodeMap, renamedBy } from "./migrate.ts";
+import { migrateState, type NodeMap, namesAfter } from "./migrate.ts";
 import { isTerminal } from "./state.ts";
 import { renameTasks } from "./tasks.ts";
 import { type PlanVersion, planVersions } from "./versions.ts";
@@ -49,7 +49,9 @@ export const migrateEnrollments = command(
       ctx,
       data.map((row) => row.id),
     );
-    const unnamed = Object.keys(nodeMap).length === 0 ? [] : await unnamedVersions(ctx, campaignId, planVersionId);
+    // Where no name was ever changed, nor is now, nothing has to be written down.
+    const isNaming = Object.keys(nodeMap).length > 0 || (await nodeRenames(ctx, campaignId)).length > 0;
+    const unnamed = isNaming ? await unnamedVersions(ctx, campaignId, planVersionId) : [];
     const plans = await planVersions(ctx, [
       planVersionId,
       ...unnamed,
@@ -73,7 +75,7 @@ export const migrateEnrollments = command(
       // A walk that has not begun only changes its version.
       return walker.status === "draft" ? [] : [{ walker, net }];
     });
-    await rename(ctx, { campaignId, planVersionId }, moved, plans, nodeMap);
+    if (isNaming) await rename(ctx, { campaignId, planVersionId }, moved, plans, nodeMap);
     await writeNets(ctx, changed);
     if (changed.length > 0) reach("enrollment.migrating");
     if (moved.length > 0) {
@@ -117,9 +119,11 @@ async function rename(
     enrollmentId: walker.id,
     planVersionId: walker.plan_version_id,
   }));
-  const renamings = [...plans.values()].flatMap(({ id, plan }) =>
-    id === to.planVersionId ? [] : renamedBy(plan, nodeMap).map((names) => ({ planVersionId: id, ...names })),
+  const names = [...plans.values()].flatMap(({ id, plan }) =>
+    id === to.planVersionId ? [] : namesAfter(plan, nodeMap).map((one) => ({ planVersionId: id, ...one })),
   );
-  await renameNodes(ctx, to, walks, renamings);
+  const renamings = names.filter((one) => one.from !== one.to);
+  await recordNames(ctx, to, names);
+  await renameNodes(ctx, walks, renamings);
   await renameTasks(ctx, walks, renamings);
 }

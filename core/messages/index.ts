@@ -35,7 +35,7 @@ export type { CampaignPort, EnrollmentNews } from "./ports.ts";
 export { type Applied, giveBack, type Limit, type Place, type Turn, takeTurn, Usage } from "./rate.ts";
 export { getMessage, listEvents, listMessages } from "./read.ts";
 export { expireLeases, minimumRemainingMs, type ReconcileDeps, type ReconcileReport, reconcile } from "./reconcile.ts";
-export { type MovedWalk, type Renaming, renameNodes, walkNode } from "./rename.ts";
+export { type MovedWalk, type Renaming, recordNames, renameNodes, walkNode } from "./rename.ts";
 export { type CallOutcome, type CallResult, storeResults } from "./results.ts";
 export { type Segments, segmentsOf } from "./segments.ts";
 export {

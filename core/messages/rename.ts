@@ -22,28 +22,37 @@ export interface Renaming {
   readonly to: string;
 }
 
-/** Writes down what nodes are called in `planVersionId`, whoever is moved, and renames the messages of moved enrollments, all at once. Call it with the enrollments locked. */
-export async function renameNodes(
+/** Writes down what nodes of older versions are called in `planVersionId`, those that keep their names too, whoever is moved. */
+export async function recordNames(
   ctx: TxContext,
   { campaignId, planVersionId }: { readonly campaignId: string; readonly planVersionId: string },
+  names: readonly Renaming[],
+): Promise<void> {
+  if (names.length === 0) return;
+  await sql`
+    insert into node_renames (tenant_id, campaign_id, from_version_id, from_node, to_version_id, to_node, created_at)
+    select ${ctx.tenantId}, ${campaignId}, r.version, r.from_node, ${planVersionId}, r.to_node, ${ctx.now} from ${unnested(names)}
+    order by r.version, r.from_node, r.to_node
+    on conflict do nothing`.execute(ctx.db);
+}
+
+const unnested = (renamings: readonly Renaming[]) =>
+  sql`unnest(${renamings.map((r) => r.planVersionId)}::text[], ${renamings.map((r) => r.from)}::text[],
+             ${renamings.map((r) => r.to)}::text[]) as r(version, from_node, to_node)`;
+
+/** Renames the messages of moved enrollments, all at once. Call it with the enrollments locked. */
+export async function renameNodes(
+  ctx: TxContext,
   moved: readonly MovedWalk[],
   renamings: readonly Renaming[],
 ): Promise<void> {
-  if (renamings.length === 0) return;
-  const names = sql`unnest(${renamings.map((r) => r.planVersionId)}::text[], ${renamings.map((r) => r.from)}::text[],
-                           ${renamings.map((r) => r.to)}::text[]) as r(version, from_node, to_node)`;
-  await sql`
-    insert into node_renames (tenant_id, campaign_id, from_version_id, from_node, to_version_id, to_node, created_at)
-    select ${ctx.tenantId}, ${campaignId}, r.version, r.from_node, ${planVersionId}, r.to_node, ${ctx.now} from ${names}
-    order by r.version, r.from_node, r.to_node
-    on conflict do nothing`.execute(ctx.db);
-  if (moved.length === 0) return;
+  if (moved.length === 0 || renamings.length === 0) return;
   await sql`
     with renamed as materialized (
       select m.id, r.to_node
       from unnest(${moved.map((w) => w.enrollmentId)}::text[], ${moved.map((w) => w.planVersionId)}::text[]) as w(enrollment, version)
       join outbound_messages m on m.tenant_id = ${ctx.tenantId} and m.contact_campaign_id = w.enrollment
-      join ${names} on r.version = w.version and r.from_node = ${walkNode}
+      join ${unnested(renamings)} on r.version = w.version and r.from_node = ${walkNode}
       order by m.id for no key update of m
     )
     update outbound_messages m

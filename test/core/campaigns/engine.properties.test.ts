@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { compilePlan } from "../../../core/campaigns/compile.ts";
 import { advance } from "../../../core/campaigns/engine.ts";
 import { Net } from "../../../core/campaigns/fold.ts";
-import { migrateState, type NodeMap, renamedBy } from "../../../core/campaigns/migrate.ts";
+import { migrateState, type NodeMap, namesAfter } from "../../../core/campaigns/migrate.ts";
 import type { Plan } from "../../../core/campaigns/plan.ts";
 import {
   type Effect,
@@ -340,7 +340,7 @@ test("a migration forgets nothing, sends no sent node again and mixes only what 
     expect(EnrollmentState.parse(JSON.parse(JSON.stringify(state)))).toEqual(state);
     // Who stays on the old plan keeps its names.
     if (problem !== undefined) return expect(state.sends).toEqual(before.sends);
-    const told = new Map(renamedBy(plan, nodeMap).map(({ from, to }) => [from, to]));
+    const told = new Map(namesAfter(plan, nodeMap).map(({ from, to }) => [from, to]));
     for (const [name, sources] of Map.groupBy(Object.entries(before.sends), ([id]) => told.get(id) ?? id)) {
       const sentAts = sources.flatMap(([, { sentAt }]) => sentAt ?? []).toSorted();
       expect(state.sends[name]?.sentAt).toBe(sentAts[0]);

@@ -1,6 +1,9 @@
 /** Which nodes of which versions are the same step. */
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
+import { namesAfter } from "../../../core/campaigns/migrate.ts";
 import { isSameStep, type NodeRename, onePerStep, type Step, TakenSteps } from "../../../core/messages/steps.ts";
+import { runs } from "../../support/runs.ts";
 
 /** `"1a 2b"`: a of version 1 is called b in version 2. */
 const renames = (...said: readonly string[]): NodeRename[] =>
@@ -79,4 +82,53 @@ it("of a batch each step is looked at once, and whatever is no such step", () =>
     isRetry: false,
   }));
   expect(onePerStep([one, null, two, three, null], (it) => it ?? null)).toEqual([one, null, three, null]);
+});
+
+/** Versions `1`, `2`, … with nodes of these names; each migration moves those who are on some of the older ones. */
+const nodeNames = ["a", "b", "c", "d"];
+const someNames = fc.uniqueArray(fc.constantFrom(...nodeNames), { minLength: 1 });
+const histories = fc.array(
+  fc.record({
+    nodes: someNames,
+    map: fc.dictionary(fc.constantFrom(...nodeNames), fc.constantFrom(...nodeNames), { maxKeys: 3 }),
+    moves: fc.array(fc.boolean(), { minLength: 5, maxLength: 5 }),
+  }),
+  { minLength: 2, maxLength: 5 },
+);
+
+it("what two walks call alike once they are on one version is the same step, however they came there", () => {
+  fc.assert(
+    fc.property(histories, (history) => {
+      const plans = history.map(({ nodes }) => ({ nodes: nodes.map((id) => ({ id, type: "send" })) }) as never);
+      const said: NodeRename[] = [];
+      const messages: { readonly made: ReturnType<typeof node>; at: number; name: string }[] = [];
+      for (const [to, { nodes, map, moves }] of history.entries()) {
+        for (const name of nodes) messages.push({ made: node(`${to}${name}`), at: to, name });
+        const movers = new Set(moves.flatMap((moved, from) => (moved && from < to ? [from] : [])));
+        const leads = (from: number) =>
+          said.some((one) => one.fromVersionId === `${from}` && one.toVersionId !== `${to}`);
+        const isNaming = Object.keys(map).length > 0 || said.length > 0;
+        for (let from = 0; isNaming && from < to; from++) {
+          if (!movers.has(from) && leads(from)) continue;
+          for (const names of namesAfter(plans[from] as never, map))
+            said.push({ fromVersionId: `${from}`, fromNode: names.from, toVersionId: `${to}`, toNode: names.to });
+        }
+        for (const message of messages) {
+          if (!movers.has(message.at)) continue;
+          const names = said.find(
+            (one) =>
+              one.fromVersionId === `${message.at}` && one.toVersionId === `${to}` && one.fromNode === message.name,
+          );
+          message.name = names?.toNode ?? message.name;
+          message.at = to;
+        }
+      }
+      for (const one of messages)
+        // A retired name is no node's: nothing is made under it.
+        for (const other of messages)
+          if (one.at === other.at && one.name === other.name && !one.name.includes("@"))
+            expect(isSameStep(said, one.made, other.made), JSON.stringify({ one, other, said })).toBe(true);
+    }),
+    { numRuns: runs(2_000, 50_000) },
+  );
 });

@@ -123,8 +123,8 @@ it("what two walks call alike once they are on one version is the same step, how
           message.at = to;
         }
       }
+      // A retired name is no node's: nothing is made under it.
       for (const one of messages)
-        // A retired name is no node's: nothing is made under it.
         for (const other of messages)
           if (one.at === other.at && one.name === other.name && !one.name.includes("@"))
             expect(isSameStep(said, one.made, other.made), JSON.stringify({ one, other, said })).toBe(true);

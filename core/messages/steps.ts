@@ -44,14 +44,32 @@ type Node = Pick<Step, "planVersionId" | "nodeId">;
  * way there.
  */
 export function isSameStep(renames: readonly NodeRename[], one: Node, other: Node): boolean {
-  const said = renames.map(forwards);
-  const versions = [...new Set(said.flatMap((rename) => [rename.fromVersionId, rename.toVersionId]))].toSorted();
-  const [newer] = [one.planVersionId, other.planVersionId].toSorted().toReversed();
-  const later = [newer ?? "", ...versions.filter((id) => id > (newer ?? ""))];
-  return later.some((version) => {
-    const names = namesIn(said, one, version);
-    return [...namesIn(said, other, version)].some((name) => names.has(name));
-  });
+  const said = indexOf(renames);
+  const versions = [...new Set([...said.versions, one.planVersionId, other.planVersionId])].toSorted();
+  const [names, others] = [trail(said, versions, one), trail(said, versions, other)];
+  return [...names].some(([version, called]) => others.get(version)?.isDisjointFrom(called) === false);
+}
+
+/** What was said, by the pair of versions it was said of, the older one first. */
+interface Said {
+  readonly versions: readonly string[];
+  readonly of: ReadonlyMap<string, readonly NodeRename[]>;
+}
+
+const pairOf = (from: string, to: string): string => `${from} ${to}`;
+const indexes = new WeakMap<readonly NodeRename[], Said>();
+
+function indexOf(renames: readonly NodeRename[]): Said {
+  let known = indexes.get(renames);
+  if (!known) {
+    const said = renames.map(forwards);
+    known = {
+      versions: [...new Set(said.flatMap((one) => [one.fromVersionId, one.toVersionId]))],
+      of: Map.groupBy(said, (one) => pairOf(one.fromVersionId, one.toVersionId)),
+    };
+    indexes.set(renames, known);
+  }
+  return known;
 }
 
 const forwards = (rename: NodeRename): NodeRename =>
@@ -64,28 +82,26 @@ const forwards = (rename: NodeRename): NodeRename =>
         toNode: rename.fromNode,
       };
 
-/** What a version, its own or a newer one, calls a node, through all versions in between. */
-function namesIn(renames: readonly NodeRename[], { planVersionId, nodeId }: Node, target: string): ReadonlySet<string> {
-  const versions = new Set([...renames.flatMap((rename) => [rename.fromVersionId, rename.toVersionId]), target]);
-  const between = [...versions].filter((id) => id > planVersionId && id <= target).toSorted();
-  const known = new Map<string, ReadonlySet<string>>([[planVersionId, new Set([nodeId])]]);
-  let last: ReadonlySet<string> = new Set([nodeId]);
-  for (const version of between) {
-    const told = [...known].flatMap(([from, names]) => {
-      const said = renames.filter((rename) => rename.fromVersionId === from && rename.toVersionId === version);
-      return said.length === 0 ? [] : [[...names].flatMap((name) => namesAfter(said, name))];
+/** What its own version and each newer one call a node, by version. @param versions sorted */
+function trail(said: Said, versions: readonly string[], { planVersionId, nodeId }: Node): Map<string, Set<string>> {
+  let names = new Set([nodeId]);
+  const called = new Map([[planVersionId, names]]);
+  for (const version of versions.filter((id) => id > planVersionId)) {
+    const told = [...called].flatMap(([from, known]) => {
+      const pair = said.of.get(pairOf(from, version));
+      return pair === undefined ? [] : [[...known].flatMap((name) => namesAfter(pair, name))];
     });
     // Nobody has said anything of this version: its names are those before.
-    last = told.length === 0 ? last : new Set(told.flat());
-    known.set(version, last);
+    if (told.length > 0) names = new Set(told.flat());
+    called.set(version, names);
   }
-  return last;
+  return called;
 }
 
-function namesAfter(said: readonly NodeRename[], name: string): string[] {
-  const named = said.filter((rename) => rename.fromNode === name).map((rename) => rename.toNode);
+function namesAfter(pair: readonly NodeRename[], name: string): string[] {
+  const named = pair.filter((rename) => rename.fromNode === name).map((rename) => rename.toNode);
   if (named.length > 0) return named;
-  return said.some((rename) => rename.toNode === name) ? [] : [name];
+  return pair.some((rename) => rename.toNode === name) ? [] : [name];
 }
 
 /** The steps that addresses have had. */

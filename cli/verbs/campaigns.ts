@@ -111,7 +111,9 @@ export function campaigns(program: Command): void {
     });
   group
     .command("migrate <campaign>")
-    .description("move those on their way to the current plan, where they stand")
+    .description(
+      "move those on their way to the current plan, where they stand; who stands on a node it does not have is paused there",
+    )
     .option("--map <old=new>", "the new plan's node for one it calls otherwise; may be repeated", list)
     .action(async (given: string, { map = [] }: { map?: readonly string[] }, command: Command) => {
       const { out, client: connect } = verbOf(command);

@@ -36,7 +36,18 @@ export const errors = {
       })),
     }),
   illegal: (from: string, to: string) =>
-    new DomainError("conflict", "campaign.illegal_transition", `A ${from} campaign cannot become ${to}.`),
+    new DomainError(
+      "conflict",
+      "campaign.illegal_transition",
+      from === to ? `The campaign is ${from} already.` : `A campaign that is ${from} cannot become ${to}.`,
+    ),
+  unknownNodes: (fields: readonly { readonly path: string; readonly message: string }[], nodes: readonly string[]) =>
+    new DomainError(
+      "invalid",
+      "plan.unknown_nodes",
+      `${fields[0]?.message ?? ""} Its nodes are ${nodes.slice(0, 20).join(", ")}${nodes.length > 20 ? ", …" : ""}; map old=new.`,
+      { fields },
+    ),
   noPlan: (id: string) =>
     new DomainError("conflict", "campaign.no_plan", `Campaign ${id} has no plan yet; add a version first.`),
 };

@@ -5,6 +5,7 @@ import { command, decodeCursor, idOf, paged, reach, type TxContext } from "../ke
 import { nodeRenames, recordNames, renameNodes } from "../messages/index.ts";
 import { lockWalkers, stateOf, type Walker } from "./apply.ts";
 import { Net } from "./fold.ts";
+import { nodeOf } from "./graph.ts";
 import { campaignOf, errors } from "./manage.ts";
 import { migrateState, type NodeMap, namesAfter } from "./migrate.ts";
 import { isTerminal } from "./state.ts";
@@ -25,7 +26,10 @@ export interface MigrationReport {
   readonly more: boolean;
 }
 
-/** Moves everybody still on an older version of the campaign's plan to its current one. */
+/**
+ * Moves everybody still on an older version of the campaign's plan to its current one.
+ * @throws DomainError `plan.unknown_nodes`: the map names nodes that there are not; nobody was touched
+ */
 export const migrateEnrollments = command(
   z.strictObject({
     campaignId: idOf("campaign"),
@@ -51,14 +55,12 @@ export const migrateEnrollments = command(
     );
     // Where no name was ever changed, nor is now, nothing has to be written down.
     const isNaming = Object.keys(nodeMap).length > 0 || (await nodeRenames(ctx, campaignId)).length > 0;
-    const unnamed = isNaming ? await unnamedVersions(ctx, campaignId, planVersionId) : [];
-    const plans = await planVersions(ctx, [
-      planVersionId,
-      ...unnamed,
-      ...walkers.map((walker) => walker.plan_version_id),
-    ]);
+    const others = isNaming ? await otherVersions(ctx, campaignId, planVersionId) : [];
+    const walked = walkers.map((walker) => walker.plan_version_id);
+    const plans = await planVersions(ctx, [planVersionId, ...others.map((one) => one.id), ...walked]);
     const target = plans.get(planVersionId);
     if (!target) throw errors.noPlan(campaignId);
+    refuseUnknown(nodeMap, target, [...plans.values()]);
     const needMapping: { enrollmentId: string; problem: string }[] = [];
     const moved: Walker[] = [];
     const changed = walkers.flatMap((walker) => {
@@ -75,7 +77,10 @@ export const migrateEnrollments = command(
       // A walk that has not begun only changes its version.
       return walker.status === "draft" ? [] : [{ walker, net }];
     });
-    if (isNaming) await rename(ctx, { campaignId, planVersionId }, moved, plans, nodeMap);
+    const naming = new Set([...walked, ...others.flatMap((one) => (one.isUnnamed ? [one.id] : []))]);
+    naming.delete(planVersionId);
+    const versions = [...naming].flatMap((id) => plans.get(id) ?? []);
+    if (isNaming) await rename(ctx, { campaignId, planVersionId }, moved, versions, nodeMap);
     await writeNets(ctx, changed);
     if (changed.length > 0) reach("enrollment.migrating");
     if (moved.length > 0) {
@@ -95,16 +100,32 @@ export const migrateEnrollments = command(
 );
 
 /**
- * Other versions whose nodes nobody has named in any version but this one: their walks have ended, but what they sent must not go to the same
- * addresses again. What was said on the way through another version holds as it is.
+ * The other versions of the campaign. Unnamed are those whose nodes nobody has named in any version but this one: their walks have ended, but
+ * what they sent must not go to the same addresses again. What was said on the way through another version holds as it is.
  */
-async function unnamedVersions(ctx: TxContext, campaignId: string, planVersionId: string): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`
-    select v.id from campaign_plan_versions v
-    where v.tenant_id = ${ctx.tenantId} and v.campaign_id = ${campaignId} and v.id <> ${planVersionId}
-      and not exists (select from node_renames n where n.tenant_id = v.tenant_id and n.campaign_id = v.campaign_id
-                      and n.from_version_id = v.id and n.to_version_id <> ${planVersionId})`.execute(ctx.db);
-  return rows.map((row) => row.id);
+async function otherVersions(ctx: TxContext, campaignId: string, planVersionId: string) {
+  const { rows } = await sql<{ id: string; isUnnamed: boolean }>`
+    select v.id, not exists (
+        select from node_renames n where n.tenant_id = v.tenant_id and n.campaign_id = v.campaign_id
+          and n.from_version_id = v.id and n.to_version_id <> ${planVersionId}) as "isUnnamed"
+    from campaign_plan_versions v
+    where v.tenant_id = ${ctx.tenantId} and v.campaign_id = ${campaignId} and v.id <> ${planVersionId}`.execute(ctx.db);
+  return rows;
+}
+
+/** A slip in a map would pause everybody it is about. Names of nodes that were retired have an @ and are in no plan. */
+function refuseUnknown(nodeMap: NodeMap, target: PlanVersion, versions: readonly PlanVersion[]): void {
+  const fields = Object.entries(nodeMap).flatMap(([from, to]) => {
+    const path = `nodeMap.${from}`;
+    if (!nodeOf(target.plan, to)) return [{ path, message: `The current plan has no node "${to}".` }];
+    const isKnown = from.includes("@") || versions.some(({ plan }) => nodeOf(plan, from));
+    return isKnown ? [] : [{ path, message: `No version of this campaign's plan has a node "${from}".` }];
+  });
+  if (fields.length > 0)
+    throw errors.unknownNodes(
+      fields,
+      target.plan.nodes.map((node) => node.id),
+    );
 }
 
 /** What is found by the names of nodes follows those who were moved: what becomes of their messages, and that a task was given once. */
@@ -112,15 +133,15 @@ async function rename(
   ctx: TxContext,
   to: { readonly campaignId: string; readonly planVersionId: string },
   moved: readonly Walker[],
-  plans: ReadonlyMap<string, PlanVersion>,
+  versions: readonly PlanVersion[],
   nodeMap: NodeMap,
 ): Promise<void> {
   const walks = moved.map((walker) => ({
     enrollmentId: walker.id,
     planVersionId: walker.plan_version_id,
   }));
-  const names = [...plans.values()].flatMap(({ id, plan }) =>
-    id === to.planVersionId ? [] : namesAfter(plan, nodeMap).map((one) => ({ planVersionId: id, ...one })),
+  const names = versions.flatMap(({ id, plan }) =>
+    namesAfter(plan, nodeMap).map((one) => ({ planVersionId: id, ...one })),
   );
   const renamings = names.filter((one) => one.from !== one.to);
   await recordNames(ctx, to, names);

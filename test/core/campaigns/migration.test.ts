@@ -48,6 +48,19 @@ it("an enrollment that needed a mapping moves when a call brings one", async () 
   expect(await migrateEnrollments(tenant, { campaignId: id })).toMatchObject({ migrated: 0, needMapping: [] });
 });
 
+it.each([
+  [{ intro: "nonesuch" }, "nodeMap.intro", 'The current plan has no node "nonesuch".'],
+  [{ intor: "hello" }, "nodeMap.intor", 'No version of this campaign\'s plan has a node "intor".'],
+])("a map with a slip in it (%j) is refused, and pauses nobody", async (nodeMap, path, message) => {
+  const { tenant, id } = await walking(true);
+  const refused = expect(migrateEnrollments(tenant, { campaignId: id, nodeMap: nodeMap as never })).rejects;
+  await refused.toMatchObject({ code: "plan.unknown_nodes", fields: [{ path, message }] });
+  const { rows } = await sql`select distinct status from contact_campaigns where campaign_id = ${id}`.execute(
+    database.owner,
+  );
+  expect(rows).toEqual([{ status: "active" }]);
+});
+
 it("a walk that was about to begin begins at the start of the new plan", async () => {
   const { tenant, id } = await walking(false);
   expect(await migrateEnrollments(tenant, { campaignId: id })).toMatchObject({ migrated: 2, needMapping: [] });

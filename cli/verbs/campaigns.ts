@@ -168,7 +168,7 @@ const unmapped = (needMapping: Migrated["needMapping"]): CliError =>
     `${needMapping.length} are paused where they stand; the others have moved.`,
     {
       fields: needMapping.map(({ enrollmentId, problem }) => ({ path: enrollmentId, message: problem })),
-      hint: "migrate again with --map old=new, then npx outrider enrollments resume <enrollment>",
+      hint: "migrate again with --map old=new: they go on then",
     },
   );
 

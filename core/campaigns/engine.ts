@@ -24,6 +24,7 @@ import {
   learn,
   matching,
   moveTo,
+  needsMapping,
   openTimers,
   pause,
   rest,
@@ -69,7 +70,10 @@ function apply(walk: Walk, event: EngineEvent): Walk {
     case "timeout":
       return status === "active" ? onTimeout(walk, event.nodeId, event.on) : walk;
     case "pause":
-      return status === "active" ? pause(walk, event.reason ?? "paused") : walk;
+      // What waits for a mapping may be paused by hand besides.
+      return status === "active" || (status === "paused" && walk.state.exitReason === needsMapping)
+        ? pause(walk, event.reason ?? "paused")
+        : walk;
     case "resume":
       // A node that the plan no longer has needs a migration with a map first.
       return status === "paused" && (nodeId === null || nodeOf(walk.plan, nodeId)) ? resume(walk) : walk;

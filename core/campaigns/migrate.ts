@@ -7,7 +7,7 @@ import { nodeOf } from "./graph.ts";
 import { planHash } from "./hash.ts";
 import type { Plan } from "./plan.ts";
 import { type Advance, type Effect, type EnrollmentState, isTerminal, type SendState } from "./state.ts";
-import { pause, rest, type Walk } from "./walk.ts";
+import { needsMapping, pause, rest, type Walk } from "./walk.ts";
 
 export interface Migration extends Advance {
   /** Why the enrollment is paused with `needs_mapping` instead of continuing; give a better map and migrate again. */
@@ -56,7 +56,8 @@ function merge(one: SendState, other: SendState | undefined): SendState {
 
 /**
  * The state under `newPlan`, with timers armed anew for it. An ended enrollment only has its facts renamed. When the current node has
- * no counterpart of the same type and channel, the enrollment is paused with reason `needs_mapping` and keeps its old plan: nothing is renamed.
+ * no counterpart of the same type and channel, the enrollment is paused with reason `needs_mapping` and keeps its old plan: nothing is renamed. It
+ * goes on when a migration brings the name, unless somebody has paused it by hand.
  */
 export function migrateState(
   oldPlan: Plan,
@@ -79,24 +80,26 @@ export function migrateState(
   const problem = mismatch(oldPlan, newPlan, nodeMap, nodeId);
   if (problem !== null) {
     walk.state = state;
-    if (status === "active") pause(walk, "needs_mapping");
-    walk.state = { ...walk.state, exitReason: "needs_mapping" };
+    if (status === "active") pause(walk, needsMapping);
     return { state: walk.state, effects: walk.effects, problem };
   }
   const target = nameAfter(oldPlan, nodeMap, nodeId);
   if (status === "active") walk.effects.push({ type: "cancel", what: "timeouts", nodeId });
   const { exitReason, ...kept } = walk.state;
-  const reason = exitReason === "needs_mapping" ? "paused" : exitReason;
-  walk.state = { ...kept, nodeId: target, ...(reason === undefined ? {} : { exitReason: reason }) };
+  // What a missing name has paused goes on with the name; what a person has paused waits for a person.
+  const goesOn = status === "paused" && exitReason === needsMapping;
+  const next = goesOn ? "active" : status;
+  const reason = goesOn ? undefined : exitReason;
+  walk.state = { ...kept, status: next, nodeId: target, ...(reason === undefined ? {} : { exitReason: reason }) };
   walk.effects.push({
     type: "transition",
     fromNodeId: nodeId,
     toNodeId: target,
     fromStatus: status,
-    toStatus: status,
+    toStatus: next,
     reason: "migrated",
   });
-  const { state: moved, effects } = status === "active" ? rest(walk) : walk;
+  const { state: moved, effects } = next === "active" ? rest(walk) : walk;
   return { state: moved, effects };
 }
 

@@ -51,6 +51,9 @@ export function finish(walk: Walk, status: "completed" | "stopped" | "error", re
   return walk;
 }
 
+/** The `exitReason` of who stands on a node that the plan to move to does not have. */
+export const needsMapping = "needs_mapping";
+
 export function pause(walk: Walk, reason: string): Walk {
   if (walk.state.nodeId !== null) walk.effects.push({ type: "cancel", what: "timeouts", nodeId: walk.state.nodeId });
   record(walk, walk.state.nodeId, "paused", reason);

@@ -222,7 +222,7 @@ export const campaignEndpoints: readonly Endpoint[] = [
     tag: "Campaigns",
     summary: "Move those on their way to the current plan",
     description:
-      "Up to 5,000 a call; while `more`, call again with `nextCursor` as `cursor`. Nodes that keep their id need no entry in `nodeMap`; all change at once, so two may change places. A node that has no entry and whose id goes to another one has no counterpart. Whoever stands on a node without counterpart is paused there (`needMapping`). A map that names a node nobody has is refused, and nobody is touched.",
+      "Up to 5,000 a call; while `more`, call again with `nextCursor` as `cursor`. Nodes that keep their id need no entry in `nodeMap`; all change at once, so two may change places. A node that has no entry and whose id goes to another one has no counterpart. Whoever stands on a node without counterpart is paused there (`needMapping`) until a call brings one. A map that names a node nobody has is refused, and nobody is touched.",
     scope: "campaigns:write",
     input: campaigns.migrateEnrollments.schema,
     answer: z.object({

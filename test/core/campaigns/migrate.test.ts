@@ -103,15 +103,19 @@ describe("moving a running enrollment to a new version", () => {
     expect(advance(plan, lost, { type: "resume" }, hoursLater(81))).toEqual({ state: lost, effects: [] });
     const found = migrateState(old, plan, lost, { b: "z" }, hoursLater(82));
     expect(found.problem).toBeUndefined();
-    expect(found.state).toMatchObject({ status: "paused", nodeId: "z", exitReason: "paused" });
-    const resumed = advance(plan, found.state, { type: "resume" }, hoursLater(83));
-    expect(resumed.effects).toContainEqual({
-      type: "schedule",
-      action: "timeout",
-      nodeId: "z",
-      on: "no_reply",
-      runAt: iso(145),
-    });
+    expect(found.state).toMatchObject({ status: "active", nodeId: "z" });
+    expect(found.state).not.toHaveProperty("exitReason");
+    const armed = { type: "schedule", action: "timeout", nodeId: "z", on: "no_reply", runAt: iso(145) };
+    expect(found.effects).toContainEqual(armed);
+    // What a person has paused, before or since, waits for a person.
+    const since = advance(old, lost, { type: "pause", reason: "by Ann" }, hoursLater(81)).state;
+    const before = advance(old, atB, { type: "pause", reason: "by Ann" }, hoursLater(79)).state;
+    for (const held of [since, migrateState(old, plan, before, {}, hoursLater(80)).state]) {
+      const { state, effects } = migrateState(old, plan, held, { b: "z" }, hoursLater(82));
+      expect(state).toMatchObject({ status: "paused", nodeId: "z", exitReason: "by Ann" });
+      expect(effects).not.toContainEqual(armed);
+      expect(advance(plan, state, { type: "resume" }, hoursLater(83)).effects).toContainEqual(armed);
+    }
   });
 
   test("an ended one only has its facts renamed; one not started starts where the new plan does", () => {

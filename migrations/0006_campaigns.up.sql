@@ -45,8 +45,8 @@ create index idx_contact_campaigns_plan_gin on campaign_plan_versions using gin 
 select protect('campaign_plan_versions', 'select, insert');
 
 -- What nodes of one version are called in another, as those who moved enrollments have said; from the first change of a name on, also of those
--- that keep theirs. Two messages of a campaign stand for the same step
--- when these names lead from one to the other; the gate asks that before it lets a step go to an address.
+-- that keep theirs. Two messages of a campaign stand for the same step when these names lead from one to the other; the gate asks that before
+-- it lets a step go to an address.
 create table node_renames (
   tenant_id       text not null references tenants (id) on delete cascade,
   campaign_id     text not null,

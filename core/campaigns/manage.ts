@@ -24,7 +24,7 @@ import { describePlan } from "./describe.ts";
 import { canonicalPlan } from "./hash.ts";
 import { referenceProblems } from "./references.ts";
 import type { Problem } from "./validate.ts";
-import { planVersions } from "./versions.ts";
+import { planVersions, versionOf } from "./versions.ts";
 
 export const errors = {
   notFound: (id: string) => new DomainError("not_found", "campaign.not_found", `No campaign ${id}.`),
@@ -167,17 +167,9 @@ async function addVersion(
           where tenant_id = ${ctx.tenantId} and campaign_id = ${campaignId}) n
     on conflict (tenant_id, campaign_id, plan_hash) do nothing
     returning id`.execute(ctx.db);
-  const id =
-    inserted.rows[0]?.id ??
-    (
-      await ctx.db
-        .selectFrom("campaign_plan_versions")
-        .select("id")
-        .where("tenant_id", "=", ctx.tenantId)
-        .where("campaign_id", "=", campaignId)
-        .where("plan_hash", "=", compiled.hash)
-        .executeTakeFirstOrThrow()
-    ).id;
+  const id = inserted.rows[0]?.id ?? (await versionOf(ctx, campaignId, compiled.hash));
+  if (id === undefined)
+    throw new Error(`version ${compiled.hash} of campaign ${campaignId} was neither stored nor there`);
   await ctx.db
     .updateTable("marketing.campaigns")
     .set({ plan_version_id: id })

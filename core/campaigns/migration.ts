@@ -19,7 +19,10 @@ const maxMoved = 5_000;
 
 export interface MigrationReport {
   readonly migrated: number;
-  /** Paused with `needs_mapping`: the node they stand on has no counterpart in the map. They keep their old version, are tried again by the next call, and go on when it brings the name. */
+  /**
+   * Paused with `needs_mapping`: the node they stand on has no counterpart in the map. They keep their old version, are tried again by the next
+   * call, and go on when it brings the name.
+   */
   readonly needMapping: readonly { readonly enrollmentId: string; readonly problem: string }[];
   /** More are left; call again with this cursor, so that those who need a mapping do not come back first. null: everybody was looked at. */
   readonly nextCursor: string | null;

@@ -30,7 +30,7 @@ import { loadInput } from "./simulation-facts.ts";
 import type { Simulated, SimulatedSend, SimulationInput, Walking } from "./simulation-input.ts";
 import { defaultPrices, type Prices, type SimulationSummary, sendsHash, summarize } from "./simulation-summary.ts";
 import { EnrollmentState } from "./state.ts";
-import { planVersions } from "./versions.ts";
+import { planVersions, versionOf } from "./versions.ts";
 
 export const errors = {
   notFound: (id: string) => new DomainError("not_found", "simulation.not_found", `No simulation ${id}.`),
@@ -122,7 +122,8 @@ async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: 
   if (tried && !tried.ok) throw campaignErrors.invalidPlan(tried.problems);
   const plan = tried?.plan ?? current?.plan;
   if (!plan) throw campaignErrors.noPlan(input.campaignId);
-  const planId = await planIdOf(ctx, campaign, tried ? planHash(plan) : null);
+  const known = tried ? await versionOf(ctx, campaign.id, planHash(plan)) : campaign.planVersionId;
+  const planId = known ?? newPlan;
   const startAt = input.startAt ?? ctx.now;
   const sender = (campaign.settings as { senderIdentityId?: string }).senderIdentityId ?? null;
   const { walkers, leftOut } =
@@ -151,23 +152,6 @@ async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: 
 
 /** Stands for a plan that is no version of the campaign. Sorts after the id of every version. */
 const newPlan = "~";
-
-/** By which id the walkers of a plan know it. @param tried hash of a plan that is tried instead of the campaign's own */
-async function planIdOf(
-  ctx: TxContext,
-  campaign: { readonly id: string; readonly planVersionId: string | null },
-  tried: string | null,
-): Promise<string> {
-  if (tried === null) return campaign.planVersionId ?? newPlan;
-  const row = await ctx.db
-    .selectFrom("campaign_plan_versions")
-    .select("id")
-    .where("tenant_id", "=", ctx.tenantId)
-    .where("campaign_id", "=", campaign.id)
-    .where("plan_hash", "=", tried)
-    .executeTakeFirst();
-  return row?.id ?? newPlan;
-}
 
 interface EnrolledRow {
   readonly id: string;

@@ -293,7 +293,7 @@ export class Outbox {
       lead: { status: String(lead["status"]), deleted: lead["deleted_at"] !== null },
       suppression: this.#suppressed.get(addressKey(channel, key)) ?? null,
       addressStatus: this.#dead.has(addressKey(channel, address)) ? "bounced" : message.facts.addressStatus,
-      stepTaken: this.#taken.has(message.step, this.#input.renames, message.step.isRetry),
+      stepTaken: this.#taken.has(message.step),
       renderProblem: this.#made(message, lead).problem,
       recentSends: this.#sentTo(message),
     };

@@ -16,6 +16,18 @@ export interface PlanVersion {
 const cache = new Map<string, PlanVersion>();
 const maxCached = 1_000;
 
+/** The version of a campaign that has this plan. */
+export async function versionOf(ctx: TxContext, campaignId: string, planHash: string): Promise<string | undefined> {
+  const row = await ctx.db
+    .selectFrom("campaign_plan_versions")
+    .select("id")
+    .where("tenant_id", "=", ctx.tenantId)
+    .where("campaign_id", "=", campaignId)
+    .where("plan_hash", "=", planHash)
+    .executeTakeFirst();
+  return row?.id;
+}
+
 /** @throws DomainError `plan.unreadable` when a stored version no longer parses, which would be a defect of ours. */
 export async function planVersions(ctx: TxContext, ids: readonly string[]): Promise<ReadonlyMap<string, PlanVersion>> {
   const found = new Map<string, PlanVersion>();

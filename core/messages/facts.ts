@@ -10,7 +10,7 @@ import { type Restraint, readSettings, type TenantSettings, unreadRestraints } f
 import type { ContentSource } from "./content.ts";
 import type { DecisionFacts, GateFacts } from "./gate.ts";
 import { walkNode } from "./rename.ts";
-import { type NodeRename, type RenamedStep, stepOf, type TakenSteps } from "./steps.ts";
+import { entryOf, type NodeRename, type RenamedStep, stepOf, type TakenSteps } from "./steps.ts";
 
 /** What of a stored decision says whose turn it is. */
 export type StoredTurn = Pick<DecisionFacts, "slot" | "places" | "taken">;
@@ -101,7 +101,7 @@ type Row = Omit<
 const columns = sql`m.id, m.generation, m.attempts, m.channel, m.message_class, m.to_address, m.suppression_key, m.node_id,
       ${walkNode} as walk_node_id, m.variant_id,
       m.plan_version_id, m.template_id, m.contact_campaign_id, m.campaign_id, m.sender_identity_id, m.channel_config_id, m.run_at,
-      m.expires_at, m.decision, split_part(m.dedupe_key, ':', 2) as entry`;
+      m.expires_at, m.decision, ${entryOf} as entry`;
 const rowsOf = (source: RawBuilder<unknown>) => sql<Row>`
     select m.*, e.status as enrollment_status,
       case when l.id is not null
@@ -371,7 +371,7 @@ export function gateFacts(
     hasConsent: known.consents.has(addressKey(channel, candidate.to_address)),
     consentRequired: marketing && channel !== "email" && settings.requireSmsConsent !== false,
     addressStatus: candidate.address_status ?? "active",
-    stepTaken: candidate.step !== null && steps.has(candidate.step, candidate.step.renames, candidate.step.isRetry),
+    stepTaken: candidate.step !== null && steps.has(candidate.step),
     senderVerified: channel !== "email" || candidate.sender?.validation_status === "verified",
     channelStatus: candidate.channel_config?.status ?? null,
     postalAddress: settings.postalAddress ?? null,

@@ -118,10 +118,10 @@ export class TakenSteps {
   }
 
   /**
-   * Has another walk to this address had it? What the same walk was sent its engine remembers.
-   * @param isRetry it was claimed before: then only those count that went to a provider, or two that were put back would stop each other
+   * Has another walk to this address had it? What the same walk was sent its engine remembers. For one that was claimed before only those count
+   * that are out, or two that were put back would stop each other.
    */
-  has(step: Step, renames: readonly NodeRename[], isRetry = false): boolean {
+  has({ renames, isRetry, ...step }: RenamedStep): boolean {
     if (renames.length === 0) return false;
     return (this.#byPlace.get(step.place) ?? []).some(
       (one) => one.enrollmentId !== step.enrollmentId && (one.isOut || !isRetry) && isSameStep(renames, one, step),
@@ -135,7 +135,7 @@ export function onePerStep<T>(messages: readonly T[], stepOf: (message: T) => Re
   return messages.filter((message) => {
     const step = stepOf(message);
     if (step === null) return true;
-    if (seen.has(step, step.renames)) return false;
+    if (seen.has(step)) return false;
     seen.take(step);
     return true;
   });
@@ -180,6 +180,9 @@ export const stepsFor = async (ctx: TxContext, candidates: readonly Candidate[])
     ),
   );
 
+/** How often the contact had entered the campaign when the message was made: the second part of its key, whatever became of the key. `m` is the message. */
+export const entryOf = sql<string>`split_part(m.dedupe_key, ':', 2)`;
+
 /** What has been claimed to these addresses. Read under their locks by whoever is going to claim. */
 export async function takenSteps(
   ctx: TxContext,
@@ -187,7 +190,7 @@ export async function takenSteps(
 ): Promise<TakenStep[]> {
   if (addresses.length === 0) return [];
   const { rows } = await sql<Omit<TakenStep, "place"> & Record<"campaignId" | "entry" | "channel" | "address", string>>`
-    select m.campaign_id as "campaignId", split_part(m.dedupe_key, ':', 2) as entry, m.channel, m.suppression_key as address,
+    select m.campaign_id as "campaignId", ${entryOf} as entry, m.channel, m.suppression_key as address,
       m.contact_campaign_id as "enrollmentId", m.plan_version_id as "planVersionId", m.node_id as "nodeId",
       m.status not in ('queued', 'held', 'cancelled', 'expired', 'failed', 'suppressed') as "isOut"
     from (select distinct * from unnest(${addresses.map((one) => one.campaignId)}::text[], ${addresses.map((one) => one.channel)}::text[],

@@ -84,6 +84,17 @@ async function moveTo(campaignId: string, plan: unknown, nodeMap: Record<string,
   return migrateEnrollments(tenant, { campaignId, nodeMap });
 }
 
+/** One address, two contacts: the first was written to under the old plan, the second's message waits under the next one. */
+async function sentAndWaiting(): Promise<string> {
+  const id = await campaign(old, ["same@gmail.com"]);
+  await pump(tenant);
+  await addPlanVersion(tenant, { id, plan: next as never });
+  await advance(database, 60);
+  await enter(id, "sam.e@gmail.com");
+  await runActions(tenant, []);
+  return id;
+}
+
 async function daysPass(days: number): Promise<void> {
   for (let n = 0; n < days; n++) {
     await advance(database, day);
@@ -248,12 +259,7 @@ describe("a message that was sent before its walk was moved", () => {
   });
 
   it("takes its new name from a message that was never sent, and keeps its address from being written to again", async () => {
-    const id = await campaign(old, ["same@gmail.com"]);
-    await pump(tenant);
-    await addPlanVersion(tenant, { id, plan: next as never });
-    await advance(database, 60);
-    await enter(id, "sam.e@gmail.com");
-    await runActions(tenant, []);
+    const id = await sentAndWaiting();
     await stopEnrollment(tenant, { id: (await walks())[1]?.id ?? "" });
     expect(await messages()).toMatchObject([
       { node: "intro", status: "sent" },
@@ -293,12 +299,7 @@ describe("a message that was sent before its walk was moved", () => {
   });
 
   it("keeps its address from being written to by one that waits under the new name, and by who comes after that one", async () => {
-    const id = await campaign(old, ["same@gmail.com"]);
-    await pump(tenant);
-    await addPlanVersion(tenant, { id, plan: next as never });
-    await advance(database, 60);
-    await enter(id, "sam.e@gmail.com");
-    await runActions(tenant, []);
+    const id = await sentAndWaiting();
     expect(await messages()).toMatchObject([{ status: "sent" }, { node: "hello", status: "queued" }]);
     await migrateEnrollments(tenant, { campaignId: id, nodeMap: { intro: "hello" } });
     await advance(database, 60);
@@ -332,11 +333,7 @@ describe("a message that was sent before its walk was moved", () => {
   });
 
   it("keeps its address from being written to by one that waits under another name, when a later version sees both as one", async () => {
-    const id = await campaign(old, ["same@gmail.com"]);
-    await pump(tenant);
-    await addPlanVersion(tenant, { id, plan: next as never });
-    await enter(id, "sam.e@gmail.com");
-    await runActions(tenant, []);
+    const id = await sentAndWaiting();
     const third = letter("welcome", "indeed", "gone");
     expect(await moveTo(id, third, { intro: "welcome", hello: "welcome" })).toMatchObject({ migrated: 2 });
     await pump(tenant);

@@ -9,9 +9,9 @@ import { sql } from "kysely";
 import { attempt, campaignGates, DomainError, isRefused, PartFailed, type TxContext } from "../kernel/index.ts";
 import { enqueue, type NewMessage } from "../messages/index.ts";
 import type { Fields } from "./condition.ts";
-import { fieldsOf } from "./describe.ts";
 import { addDuration } from "./duration.ts";
 import { advance } from "./engine.ts";
+import { fieldsIn, fieldsOf, type Records } from "./fields.ts";
 import { Net } from "./fold.ts";
 import { nodeOf } from "./graph.ts";
 import { halt } from "./halt.ts";
@@ -146,7 +146,7 @@ export async function lockWalkers(ctx: TxContext, ids: readonly string[]): Promi
   return rows.map((row) => ({ ...row, campaign_status: statuses.get(row.campaign_id) ?? "stopped" }));
 }
 
-/** Facts that branches read: columns of the lead (`lead.status`) and the contact (`contact.title`). Nothing is read when no plan branches on them. */
+/** Facts that branches read: fields of the lead, the contact and the company. Nothing is read when no plan branches on them. */
 async function fieldsFor(
   ctx: TxContext,
   walkers: readonly Walker[],
@@ -157,21 +157,14 @@ async function fieldsFor(
     return version !== undefined && fieldsOf(version.plan).length > 0;
   });
   if (reading.length === 0) return new Map();
-  const { rows } = await sql<{ id: string; lead: Record<string, unknown>; contact: Record<string, unknown> }>`
-    select e.id, to_jsonb(l) as lead, to_jsonb(k) as contact
+  const { rows } = await sql<Records & { id: string }>`
+    select e.id, to_jsonb(l) - array['raw_data', 'flags'] as lead, to_jsonb(k) as contact, to_jsonb(co) - 'provenance' as company
     from contact_campaigns e
     join leads l on l.tenant_id = e.tenant_id and l.id = e.lead_id
     join contacts k on k.tenant_id = e.tenant_id and k.id = e.contact_id
+    left join company.master co on co.tenant_id = l.tenant_id and co.id = l.company_id
     where e.tenant_id = ${ctx.tenantId} and e.id = any(${reading.map((walker) => walker.id)})`.execute(ctx.db);
-  return new Map(rows.map((row) => [row.id, { ...prefixed("lead", row.lead), ...prefixed("contact", row.contact) }]));
-}
-
-/** A record's plain values under the names that conditions use. */
-export function prefixed(prefix: string, record: Readonly<Record<string, unknown>>): Fields {
-  const entries = Object.entries(record).filter(
-    ([, value]) => value === null || ["string", "number", "boolean"].includes(typeof value) || Array.isArray(value),
-  );
-  return Object.fromEntries(entries.map(([key, value]) => [`${prefix}.${key}`, value])) as Fields;
+  return new Map(rows.map((row) => [row.id, fieldsIn(row)]));
 }
 
 function messagesOf(

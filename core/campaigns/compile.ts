@@ -9,6 +9,7 @@
 import * as z from "zod";
 import { inputWords, pathOf, wordsOf } from "../kernel/index.ts";
 import type { Condition } from "./condition.ts";
+import { fieldProblems } from "./fields.ts";
 import { planHash } from "./hash.ts";
 import { Content, type Plan, type PlanInput, Schedule, settings, Variant } from "./plan.ts";
 import { type Problem, problem } from "./rules.ts";
@@ -82,9 +83,17 @@ export function formOf(source: unknown): AuthoringForm {
   return typeof first === "object" && first !== null && "delay_days" in first ? "days" : "hours";
 }
 
+/** What stands in for what a source leaves out. */
+export interface PlanDefaults {
+  /** IANA name; without it UTC. */
+  readonly timeZone?: string | undefined;
+}
+
 /** Compiles any authoring form; a bare array of steps is a campaign with default settings. Total: problems are values, as in `parsePlan`. */
-export function compilePlan(source: unknown): Compiled {
-  const whole = Array.isArray(source) ? { steps: source } : source;
+export function compilePlan(source: unknown, { timeZone }: PlanDefaults = {}): Compiled {
+  const written: unknown = Array.isArray(source) ? { steps: source } : source;
+  const isZoned = timeZone === undefined || typeof written !== "object" || written === null || "timeZone" in written;
+  const whole = isZoned ? written : { ...written, timeZone };
   const form = formOf(whole);
   const graph =
     form === "graph" ? { ok: true as const, plan: whole } : form === "hours" ? fromHours(whole) : fromDays(whole);
@@ -92,7 +101,8 @@ export function compilePlan(source: unknown): Compiled {
   const parsed = parsePlan(graph.plan);
   if (!parsed.ok) return parsed;
   const { problems, warnings } = textFindings(parsed.plan);
-  if (problems.length > 0) return { ok: false, problems: [...problems] };
+  const all = [...fieldProblems(parsed.plan), ...problems];
+  if (all.length > 0) return { ok: false, problems: all };
   return { ok: true, form, plan: parsed.plan, hash: planHash(parsed.plan), warnings };
 }
 

@@ -1,7 +1,6 @@
 /**
  * A plan in words and as a picture, for documents, the API and the console. Says nothing that the plan does not.
  */
-import { walkCondition } from "./condition.ts";
 import { edgesOf } from "./graph.ts";
 import type { Node, Plan } from "./plan.ts";
 
@@ -52,16 +51,4 @@ export function describePlan(plan: Plan): string {
     ),
   );
   return ["flowchart TD", ...boxes, ...arrows, ""].join("\n");
-}
-
-/** The lead, contact and company fields that the plan's branches read, so that a batch loads these and no others. */
-export function fieldsOf(plan: Plan): string[] {
-  const fields = plan.nodes.flatMap((node) =>
-    node.type === "branch"
-      ? node.cases.flatMap((it) =>
-          [...walkCondition(it.when)].flatMap((condition) => ("field" in condition ? [condition.field] : [])),
-        )
-      : [],
-  );
-  return [...new Set(fields)].toSorted();
 }

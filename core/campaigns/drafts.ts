@@ -6,7 +6,7 @@ import { type Candidate, compose, type SendSpec, segmentsOf, variablesOf } from 
 import { type CompiledTemplate, compileTemplate } from "../templates/index.ts";
 import { nodeOf } from "./graph.ts";
 import { resolveContent } from "./hash.ts";
-import { routeKey, type SimulationInput, specKey, type Walking } from "./simulation-input.ts";
+import { companyOf, routeKey, type SimulationInput, specKey, type Walking } from "./simulation-input.ts";
 
 type Row = Readonly<Record<string, unknown>>;
 
@@ -56,7 +56,7 @@ export class Drafts {
     expiresAt: Date,
     now: Date,
   ): Draft | null {
-    const { tenant, campaign, plans, specs, routes, contacts, leads, companies } = this.#input;
+    const { tenant, campaign, plans, specs, routes, contacts, leads } = this.#input;
     const plan = plans.get(planVersionId);
     const node = plan && nodeOf(plan, nodeId);
     const spec = specs.get(specKey(planVersionId, nodeId, variantId));
@@ -93,7 +93,7 @@ export class Drafts {
       enrollment_status: "active",
       lead: leads.get(walking.leadId) ?? null,
       contact: contact?.record ?? null,
-      company: (contact?.companyId && companies.get(contact.companyId)) || null,
+      company: companyOf(this.#input, walking.contactId),
       address_status:
         contact?.channels.find((one) => one.channel === node.channel && one.address === address)?.status ?? null,
       sender: route?.sender ?? null,

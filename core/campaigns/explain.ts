@@ -6,10 +6,8 @@ import { sql } from "kysely";
 import * as z from "zod";
 import { type Context, DomainError, idOf, parseInput, type TxContext, transact } from "../kernel/index.ts";
 import { explainMessage, type MessageExplanation, walkNode } from "../messages/index.ts";
-import { prefixed } from "./apply.ts";
-import type { Fields } from "./condition.ts";
-import { fieldsOf } from "./describe.ts";
 import { channelOf } from "./enroll.ts";
+import { fieldsIn, fieldsOf } from "./fields.ts";
 import { nodeOf, reachable } from "./graph.ts";
 import { campaignOf } from "./manage.ts";
 import type { Node, Plan } from "./plan.ts";
@@ -85,15 +83,17 @@ interface ContactRow {
   readonly status: string;
   readonly lead: Readonly<Record<string, unknown>>;
   readonly contact: Readonly<Record<string, unknown>>;
+  readonly company: Readonly<Record<string, unknown>> | null;
   readonly channels: readonly { readonly channel: string; readonly address: string; readonly status: string }[];
 }
 
 async function contactOf(ctx: TxContext, id: string): Promise<ContactRow> {
   const { rows } = await sql<ContactRow>`
-    select k.id, k.status, to_jsonb(l) - array['raw_data', 'flags'] as lead, to_jsonb(k) as contact,
+    select k.id, k.status, to_jsonb(l) - array['raw_data', 'flags'] as lead, to_jsonb(k) as contact, to_jsonb(co) - 'provenance' as company,
       (select coalesce(jsonb_agg(jsonb_build_object('channel', ch.channel, 'address', ch.address, 'status', ch.status) order by ch.id), '[]')
        from contact_channels ch where ch.tenant_id = k.tenant_id and ch.contact_id = k.id) as channels
     from contacts k join leads l on l.tenant_id = k.tenant_id and l.id = k.lead_id
+    left join company.master co on co.tenant_id = l.tenant_id and co.id = l.company_id
     where k.tenant_id = ${ctx.tenantId} and k.id = ${id}`.execute(ctx.db);
   const [row] = rows;
   if (!row) throw errors.contactNotFound(id);
@@ -256,7 +256,7 @@ function notReached(asked: Asked, { history, waiting, facts, ended }: Answering)
   if (turn) {
     const from = nodeOf(plan, turn.fromNodeId);
     const fields = fieldsOf(plan);
-    const read: Fields = { ...prefixed("lead", contact.lead), ...prefixed("contact", contact.contact) };
+    const read = fieldsIn(contact);
     const sentence = `Node ${target} lies on another path: at ${turn.at.toISOString()} the contact went from ${turn.fromNodeId ?? "the start"} to ${turn.toNodeId} (${turn.reason ?? "no reason noted"}).`;
     return answer("path_not_taken", [sentence], {
       ...facts,

@@ -26,7 +26,6 @@ export {
   type Campaign,
   type CountedCampaign,
   CreateCampaign,
-  checkPlan,
   createCampaign,
   diagram,
   getCampaign,

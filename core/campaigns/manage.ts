@@ -18,7 +18,7 @@ import {
   query,
   type TxContext,
 } from "../kernel/index.ts";
-import { getSender } from "../tenancy/index.ts";
+import { getSender, getTenant } from "../tenancy/index.ts";
 import { type Compiled, compilePlan } from "./compile.ts";
 import { describePlan } from "./describe.ts";
 import { canonicalPlan } from "./hash.ts";
@@ -146,8 +146,16 @@ export const listCampaigns = query(
   },
 );
 
-/** Compiles and checks a plan without storing anything. Problems are a value: this is what an editor calls on every change. */
-export const checkPlan = (source: unknown): Compiled => compilePlan(source);
+/**
+ * A plan as this tenant's: one that names no time zone gets the tenant's, and keeps it when the tenant's changes.
+ * @throws DomainError `plan.invalid`
+ */
+export async function compileFor(ctx: TxContext, source: unknown): Promise<Extract<Compiled, { ok: true }>> {
+  const { settings } = await getTenant(ctx, {});
+  const compiled = compilePlan(source, { timeZone: settings.timeZone });
+  if (!compiled.ok) throw errors.invalidPlan(compiled.problems);
+  return compiled;
+}
 
 async function addVersion(
   ctx: TxContext,
@@ -155,8 +163,7 @@ async function addVersion(
   source: unknown,
   reason: string | undefined,
 ): Promise<string> {
-  const compiled = compilePlan(source);
-  if (!compiled.ok) throw errors.invalidPlan(compiled.problems);
+  const compiled = await compileFor(ctx, source);
   const unknown = await referenceProblems(ctx, compiled.plan);
   if (unknown.length > 0) throw errors.invalidPlan(unknown);
   const inserted = await sql<{ id: string }>`

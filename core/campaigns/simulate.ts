@@ -19,10 +19,9 @@ import {
   transact,
 } from "../kernel/index.ts";
 import { turnOf, walkNode } from "../messages/index.ts";
-import { compilePlan } from "./compile.ts";
 import { Audience, audienceOf, channelOf } from "./enroll.ts";
 import { planHash } from "./hash.ts";
-import { errors as campaignErrors, campaignOf, PlanSource } from "./manage.ts";
+import { errors as campaignErrors, campaignOf, compileFor, PlanSource } from "./manage.ts";
 import type { Plan } from "./plan.ts";
 import { type ReactionModel, ReactionRates, ratesModel, silence } from "./reactions.ts";
 import { runSimulation } from "./simulation.ts";
@@ -118,8 +117,7 @@ async function read(ctx: TxContext, input: z.output<typeof Simulate>, pageSize: 
     campaign.planVersionId === null
       ? undefined
       : (await planVersions(ctx, [campaign.planVersionId])).get(campaign.planVersionId);
-  const tried = input.plan === undefined ? undefined : compilePlan(input.plan);
-  if (tried && !tried.ok) throw campaignErrors.invalidPlan(tried.problems);
+  const tried = input.plan === undefined ? undefined : await compileFor(ctx, input.plan);
   const plan = tried?.plan ?? current?.plan;
   if (!plan) throw campaignErrors.noPlan(input.campaignId);
   const known = tried ? await versionOf(ctx, campaign.id, planHash(plan)) : campaign.planVersionId;

@@ -14,7 +14,7 @@ import {
   takenSteps,
 } from "../messages/index.ts";
 import { readSettings, type TenantSettings, unreadRestraints } from "../tenancy/index.ts";
-import { fieldsOf } from "./describe.ts";
+import { fieldsOf } from "./fields.ts";
 import { resolveContent } from "./hash.ts";
 import type { Plan, SendNode } from "./plan.ts";
 import { specOf, templatesOf } from "./port.ts";

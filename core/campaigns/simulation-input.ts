@@ -108,6 +108,11 @@ export interface SimulatedContact {
   }[];
 }
 
+export function companyOf({ contacts, companies }: SimulationInput, contactId: string): Row | null {
+  const companyId = contacts.get(contactId)?.companyId ?? null;
+  return (companyId !== null && companies.get(companyId)) || null;
+}
+
 /** A stretch for which a rule held a message back. */
 export interface Held {
   readonly reason: GateReason;

@@ -6,13 +6,19 @@
  * (due, creation) in batches of `actionBatch`, messages likewise in batches of `messageBatch`, whatever a batch leads to takes effect at its end.
  */
 import type { SuppressionReason } from "../kernel/index.ts";
-import { prefixed } from "./apply.ts";
 import { advance } from "./engine.ts";
+import { fieldsIn } from "./fields.ts";
 import { actionKey, Net } from "./fold.ts";
 import { Heap } from "./heap.ts";
 import { consequenceOf, factOf, prefetchWindowMs, type Reaction, type ReactionModel } from "./reactions.ts";
 import { actionBatch } from "./run.ts";
-import type { Simulated, SimulationInput, Waiting, WaitingMessage } from "./simulation-input.ts";
+import {
+  companyOf,
+  type Simulated,
+  type SimulationInput,
+  type Waiting,
+  type WaitingMessage,
+} from "./simulation-input.ts";
 import { Outbox } from "./simulation-outbox.ts";
 import { type Action, type Due, type Message, type Row, takeDue, type Walker } from "./simulation-walker.ts";
 import { type EngineEvent, initialState, type TimeoutName } from "./state.ts";
@@ -216,8 +222,11 @@ class Simulation {
 
   #fieldsOf({ input }: Walker) {
     if (!this.#input.needsFields) return {};
-    const contact = this.#input.contacts.get(input.contactId)?.record ?? {};
-    return { ...prefixed("lead", this.#leadOf(input.leadId)), ...prefixed("contact", contact) };
+    return fieldsIn({
+      lead: this.#leadOf(input.leadId),
+      contact: this.#input.contacts.get(input.contactId)?.record ?? null,
+      company: companyOf(this.#input, input.contactId),
+    });
   }
 
   #leadOf = (leadId: string): Row => this.#leads.get(leadId) ?? this.#input.leads.get(leadId) ?? noLead;

@@ -1,6 +1,6 @@
 /** A list goes in through the front door and becomes golden records; a plan goes in in two forms and is one plan. */
 import { describe, expect, test } from "vitest";
-import { checkPlan } from "../../core/campaigns/index.ts";
+import { compilePlan } from "../../core/campaigns/index.ts";
 import { graph, steps } from "../../local/demo/plan.ts";
 import { api, type Body, days, importCsv, type SystemTenant, testSystem } from "../support/system.ts";
 
@@ -86,7 +86,7 @@ describe("an uploaded list", () => {
 describe("a plan", () => {
   test("authored as a graph and as plain steps is one plan with one hash", async () => {
     const tenant = await system.tenant();
-    const [asGraph, asSteps] = [checkPlan(graph), checkPlan(steps)];
+    const [asGraph, asSteps] = [compilePlan(graph), compilePlan(steps)];
     if (!asGraph.ok || !asSteps.ok) throw new Error("the demo's plan does not compile");
     expect(asSteps.hash).toBe(asGraph.hash);
     const made = await api(system, tenant, "POST", "/v1/campaigns", { name: "By graph", plan: graph });

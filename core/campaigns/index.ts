@@ -5,6 +5,7 @@
 export { applyEvents, type EnrollmentEvent } from "./apply.ts";
 export { type Comparison, compareWithLive, type Difference, type Drift, driftOf } from "./compare.ts";
 export { type Compiled, compilePlan, DaySteps, HourSteps } from "./compile.ts";
+export { setLeadStatus, updateLead } from "./convert.ts";
 export { describePlan } from "./describe.ts";
 export {
   Audience,

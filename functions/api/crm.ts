@@ -1,4 +1,5 @@
 /** Routes of leads, contacts and segments. Invariant: what is deleted here is found by nobody but its history. */
+import * as campaigns from "@outrider/core/campaigns";
 import { idOf } from "@outrider/core/kernel";
 import * as leads from "@outrider/core/leads";
 import * as segments from "@outrider/core/segments";
@@ -116,11 +117,12 @@ export const crmEndpoints: readonly Endpoint[] = [
     path: "/v1/leads/status",
     tag: "Leads",
     summary: "Move up to 1,000 leads to a status",
-    description: "Unknown and deleted ids, and leads that are there already, are left out of the answer.",
+    description:
+      "Unknown and deleted ids, and leads that are there already, are left out of the answer. `converted` ends the walks whose plans say so.",
     scope: "leads:write",
-    input: leads.setLeadStatus.schema,
+    input: campaigns.setLeadStatus.schema,
     answer: Changed,
-    run: async ({ ctx, input }) => ({ changed: await leads.setLeadStatus(ctx, input) }),
+    run: async ({ ctx, input }) => ({ changed: await campaigns.setLeadStatus(ctx, input) }),
   }),
   endpoint({
     method: "post",
@@ -148,12 +150,12 @@ export const crmEndpoints: readonly Endpoint[] = [
     tag: "Leads",
     summary: "Change a lead",
     description:
-      "Changes what is named and keeps the rest; `null` empties a field. Its contacts keep their own addresses.",
+      "Changes what is named and keeps the rest; `null` empties a field. Its contacts keep their own addresses. The status `converted` ends the walks whose plans say so.",
     scope: "leads:write",
-    input: leads.updateLead.schema,
+    input: campaigns.updateLead.schema,
     answer: Lead,
     example: { status: "qualified", ownerId: null },
-    run: ({ ctx, input }) => leads.updateLead(ctx, input),
+    run: ({ ctx, input }) => campaigns.updateLead(ctx, input),
   }),
   endpoint({
     method: "delete",

@@ -38,7 +38,7 @@ export type QueueName = "deliveries" | "actions" | "send" | "imports";
 export const http = {
   webhooks: {
     file: "webhooks",
-    // A text may wait 6 s for the database and 5 s for its effect; Twilio waits 15.
+    // A text may wait 12 s for the database and its effect; Twilio waits 15.
     timeoutSeconds: 15,
     memoryMb: 512,
     // A reply stops what waits, and a person who writes START again may wake it.

@@ -24,32 +24,36 @@ type OnlyIf = (typeof onlyIf)[number];
 const maxHours = 9600;
 const reference = z.string().trim().min(1).max(100);
 
-const HourStep = z.strictObject({
-  /** Hours after the message before it was accepted; of the first step, after enrolling. 0 on a later step means one minute. */
-  delayHours: z.int().min(0).max(maxHours).default(0),
-  /** When the message before it is opened (or clicked, where opens are unknown), this many hours after that instead of waiting out `delayHours`. */
-  afterEngagementHours: z.int().min(0).max(maxHours).optional(),
-  channel: z.enum(sendChannels).default("email"),
-  onlyIf: z.enum(onlyIf).optional(),
-  subject: Content.shape.subject,
-  html: Content.shape.html,
-  text: Content.shape.text,
-  templateId: reference.optional(),
-  senderId: reference.optional(),
-  messageClass: z.enum(["marketing", "transactional"]).optional(),
-  schedule: Schedule.optional(),
-  expiresAfter: z.string().optional(),
-  variants: z.array(Variant).optional(),
-});
+const HourStep = z
+  .strictObject({
+    /** Hours after the message before it was accepted; of the first step, after enrolling. 0 on a later step means one minute. */
+    delayHours: z.int().min(0).max(maxHours).default(0),
+    /** When the message before it is opened (or clicked, where opens are unknown), this many hours after that instead of waiting out `delayHours`. */
+    afterEngagementHours: z.int().min(0).max(maxHours).optional(),
+    channel: z.enum(sendChannels).default("email"),
+    onlyIf: z.enum(onlyIf).optional(),
+    subject: Content.shape.subject,
+    html: Content.shape.html,
+    text: Content.shape.text,
+    templateId: reference.optional(),
+    senderId: reference.optional(),
+    messageClass: z.enum(["marketing", "transactional"]).optional(),
+    schedule: Schedule.optional(),
+    expiresAfter: z.string().optional(),
+    variants: z.array(Variant).optional(),
+  })
+  .meta({ id: "HourStep" });
 
 /** `phone` is the spelling of one of the sources for `call`. */
 const nurtureChannels = [...sendChannels, "call", "phone", "linkedin"] as const;
-const DayStep = z.strictObject({
-  step: z.int().min(1).max(1000),
-  delay_days: z.int().min(0).max(400),
-  channel: z.enum(nurtureChannels),
-  template_id: reference,
-});
+const DayStep = z
+  .strictObject({
+    step: z.int().min(1).max(1000),
+    delay_days: z.int().min(0).max(400),
+    channel: z.enum(nurtureChannels),
+    template_id: reference,
+  })
+  .meta({ id: "DayStep" });
 
 const maxSteps = 50;
 const stepList = <T extends z.ZodType>(step: T) =>

@@ -133,7 +133,7 @@ export type UpdateSet = Extract<Node, { type: "update" }>["set"];
 export const settings = {
   name: shortText.optional(),
   /** The zone of the plan's own calendar arithmetic; windows and quiet hours are judged in the recipient's. */
-  timeZone: TimeZone.default("UTC"),
+  timeZone: TimeZone.default("UTC").describe("one that names none gets its tenant's when it is written"),
   /** Hours without messages in addition to those that the law imposes; they can only tighten. */
   quietHours: z.strictObject({ start: wallTime, end: wallTime }).optional(),
   exitOn: subset(exitEvents).default([...exitEvents]),

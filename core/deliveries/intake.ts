@@ -54,8 +54,22 @@ const archiveMs = 2_000;
 /** The same for what a person wrote, which takes effect only when the database is there: a restart is waited for. */
 const archivePersonalMs = 6_000;
 const tryAgainMs = 250;
-/** How long what a person wrote is applied before it is acknowledged all the same; then the bell has to do. */
-const applyMs = 5_000;
+/** How long a request that a person wrote is worked on before it is acknowledged all the same, and the bell has to do. Twilio waits 15 s. */
+const personalMs = 12_000;
+/** An attempt is done in so long, or has been put back: one that begins earlier leaves nothing in this worker's hands when the bell rings. */
+const attemptMs = 2_500;
+
+/** How long a person's request may still take. */
+interface Patience {
+  /** No attempt begins any more. */
+  readonly tooLate: AbortSignal;
+  /** It is answered. */
+  readonly over: AbortSignal;
+}
+const patience = (): Patience => ({
+  tooLate: AbortSignal.timeout(personalMs - attemptMs),
+  over: AbortSignal.timeout(personalMs),
+});
 
 interface Endpoint {
   readonly tenantId: string;
@@ -124,6 +138,7 @@ export class WebhookIntake {
       throw errors.tooLarge(limit);
     }
     const isPersonal = this.#isFromPerson(call);
+    const patient = isPersonal ? patience() : null;
     let archived: Archived;
     try {
       archived = await (isPersonal && this.#isGenuine(call) !== false
@@ -137,7 +152,7 @@ export class WebhookIntake {
       });
       return null;
     }
-    await this.#announce(archived, isPersonal);
+    await this.#announce(archived, patient);
     return archived.kept;
   }
 
@@ -156,7 +171,7 @@ export class WebhookIntake {
    */
   async archive(call: WebhookCall, receivedAt?: Date): Promise<Kept> {
     const archived = await this.#store(call, receivedAt);
-    await this.#announce(archived, this.#isFromPerson(call));
+    await this.#announce(archived, this.#isFromPerson(call) ? patience() : null);
     return archived.kept;
   }
 
@@ -173,16 +188,19 @@ export class WebhookIntake {
     }
   }
 
-  /** Again while the database is away, which may have died under the claim, or while somebody else's lock is in the way. */
-  async #applyStubbornly(ctx: Context, id: string): Promise<Fate> {
-    // What begins in the first half ends in the second: nothing is left in this worker's hands when the bell rings.
-    const giveUp = AbortSignal.timeout(applyMs / 2);
+  /**
+   * Again while somebody else's lock is in the way, as long as one attempt lasts: it has been put back, and its bell finds it. Again while the
+   * database is away, as long as patience lasts: it may have died under the claim, and then no bell finds the delivery before the lease ends.
+   */
+  async #applyStubbornly(ctx: Context, id: string, { tooLate }: Patience): Promise<Fate> {
+    const waitedLong = AbortSignal.timeout(attemptMs);
     for (;;) {
-      const fate = await this.#deps.apply(ctx, id).catch((error: unknown): Fate => {
+      const fate = await this.#deps.apply(ctx, id).catch((error: unknown) => {
         if (!isAway(error)) throw error;
-        return "waiting";
+        return "away" as const;
       });
-      if (fate !== "waiting" || giveUp.aborted) return fate;
+      if (fate !== "away" && (fate !== "waiting" || waitedLong.aborted)) return fate;
+      if (tooLate.aborted) return "waiting";
       await sleep(tryAgainMs);
     }
   }
@@ -210,15 +228,14 @@ export class WebhookIntake {
    * Rings for what is new. What a person wrote is applied here and now, a repeated one too: its first worker may have died on the way. Whatever
    * goes wrong with that or with the bell, the row is committed, and the sweep rings for it.
    */
-  async #announce({ tenantId, kept }: Archived, isPersonal: boolean): Promise<void> {
+  async #announce({ tenantId, kept }: Archived, patient: Patience | null): Promise<void> {
     const ctx = this.#deps.contextFor(tenantId);
-    if (isPersonal) {
-      const fate = await within(applyMs, this.#applyStubbornly(ctx, kept.id), errors.unavailable).catch(
-        (): Fate => "waiting",
-      );
+    if (patient) {
+      const applied = this.#applyStubbornly(ctx, kept.id, patient);
+      const fate = await within(patient.over, applied, errors.unavailable).catch((): Fate => "waiting");
       if (fate !== "waiting") return;
     }
-    if (kept.fresh || isPersonal) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
+    if (kept.fresh || patient) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
   }
 
   async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {

@@ -83,6 +83,16 @@ const Transition = z
   .meta({ id: "Transition" });
 
 const ById = z.object({ id: idOf("campaign") });
+/** The forms of a plan, for the document. The compiler reads them itself, because it names what is wrong by node and field. */
+export const PlanForm = z
+  .union([
+    campaigns.Plan.meta({ id: "PlanGraph" }),
+    campaigns.HourSteps.meta({ id: "PlanInHours" }),
+    campaigns.DaySteps.meta({ id: "PlanInDays" }),
+    campaigns.HourSteps.shape.steps,
+    campaigns.DaySteps.shape.steps,
+  ])
+  .describe("a graph of nodes, or steps in hours or in days: docs/plans.md");
 const plan = {
   start: "intro",
   nodes: [
@@ -145,11 +155,11 @@ export const campaignEndpoints: readonly Endpoint[] = [
     path: "/v1/campaigns",
     tag: "Campaigns",
     summary: "Make a campaign, with a plan or without",
-    description:
-      "A plan is a graph of nodes, or steps in hours or days. What is wrong with it is named by node and field.",
+    description: "What is wrong with its plan is named by node and field.",
     scope: "campaigns:write",
     status: 201,
     input: campaigns.createCampaign.schema,
+    documented: campaigns.createCampaign.schema.extend({ plan: PlanForm.optional() }),
     answer: Campaign,
     example: { name: "Autumn", plan },
     run: ({ ctx, input }) => campaigns.createCampaign(ctx, input),
@@ -184,6 +194,7 @@ export const campaignEndpoints: readonly Endpoint[] = [
     scope: "campaigns:write",
     status: 201,
     input: campaigns.addPlanVersion.schema,
+    documented: campaigns.addPlanVersion.schema.extend({ plan: PlanForm }),
     answer: Campaign,
     example: { plan, reason: "a friendlier bump" },
     run: ({ ctx, input }) => campaigns.addPlanVersion(ctx, input),

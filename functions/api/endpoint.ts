@@ -54,7 +54,7 @@ export interface EndpointOptions<S extends z.ZodType, R> {
   readonly scope: ApiScope;
   /** Fields come from the path, then from the query (GET, DELETE, files) or the JSON body (POST, PUT, PATCH). */
   readonly input: S;
-  /** What the document shows for an input whose schema cannot be described, such as a patch of settings. */
+  /** What the document shows for an input whose schema says less than is known, such as a patch of settings. */
   readonly documented?: z.ZodType;
   readonly answer: z.ZodType<Wire<R>>;
   /** Default 200; 204 sends nothing. */

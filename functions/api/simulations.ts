@@ -3,6 +3,7 @@ import * as analytics from "@outrider/core/analytics";
 import * as campaigns from "@outrider/core/campaigns";
 import { idOf } from "@outrider/core/kernel";
 import * as z from "zod";
+import { PlanForm } from "./campaigns.ts";
 import { type Endpoint, endpoint, id, maybeText, maybeTime, page, text, time } from "./endpoint.ts";
 
 const counts = z.record(z.string(), z.number());
@@ -67,6 +68,7 @@ export const simulationEndpoints: readonly Endpoint[] = [
     scope: "campaigns:read",
     status: 201,
     input: campaigns.simulate.schema,
+    documented: campaigns.simulate.schema.extend({ plan: PlanForm.optional() }),
     answer: z.object(simulation).meta({ id: "Simulation" }),
     example: { audience: { all: true }, engagement: "none" },
     run: async ({ ctx, input }) => {

@@ -261,6 +261,21 @@ describe("a signed request", () => {
     expect(queue.drain()).toEqual([]);
   });
 
+  it("with a STOP holds when it is answered, though the database was away for seconds after the claim", async () => {
+    const { tenant, call } = await textEndpoint();
+    const { webhooks } = hostOver(database.db);
+    const away = AbortSignal.timeout(3_000);
+    const intake = intakeThat(async (ctx, id) => {
+      if (away.aborted) return applyNow(ctx, { webhooks, blobs }, id);
+      await take(ctx, id);
+      throw Object.assign(new Error("the database system is starting up"), { code: "57P03" });
+    });
+    queue.drain();
+    await intake.receive(call({ Body: "STOP" }));
+    expect(await suppressed(tenant)).toEqual([{ address: person, reason: "stop" }]);
+    expect(queue.drain()).toEqual([]);
+  });
+
   it("with a STOP that somebody else's lock keeps waiting is due when its bell rings", async () => {
     const { tenant, text } = await textEndpoint();
     const holding = hold(tenant, (ctx) => lockAddresses(ctx, [{ channel: "sms", address: person }]));

@@ -4,10 +4,13 @@ import { type Host, lazily } from "./lib/runtime.ts";
 import { scheduled } from "./lib/schedule.ts";
 import { webhookIntake } from "./lib/webhook-intake.ts";
 
+/** What a person wrote takes so long at most until it is applied and rung for. */
+const laneMs = 16_000;
+
 export const define = (host: Host) => {
   const intake = webhookIntake(host);
   return scheduled(host, "drain", async ({ remainingMs }) => {
-    const { archived, refused, failed, waiting } = await drainSpill(host.blobs, intake, () => remainingMs() > 10_000);
+    const { archived, refused, failed, waiting } = await drainSpill(host.blobs, intake, () => remainingMs() > laneMs);
     if (waiting > 0) host.log.metric("WebhooksSpilled", waiting, "Count");
     if (failed > 0) host.log.error("webhook.spill_failed", { count: failed });
     return { archived, refused, failed, waiting };

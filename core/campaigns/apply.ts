@@ -18,6 +18,7 @@ import { halt } from "./halt.ts";
 import { resolveContent } from "./hash.ts";
 import { type EngineEvent, type EnrollmentState, initialState, type StateStatus } from "./state.ts";
 import { type PlanVersion, planVersions } from "./versions.ts";
+import { updated } from "./walk.ts";
 import { writeNets } from "./write.ts";
 
 export interface EnrollmentEvent {
@@ -107,7 +108,8 @@ export async function moveWalks(ctx: TxContext, events: readonly EnrollmentEvent
       if (!version) return [];
       const net = new Net(walker.id, stateOf(walker));
       for (const { event } of byEnrollment.get(walker.id) ?? []) {
-        const { state, effects } = advance(version.plan, net.state, event, ctx.now, fields.get(walker.id) ?? {});
+        const read = net.updates.reduce((known, set) => updated(known, set), fields.get(walker.id) ?? {});
+        const { state, effects } = advance(version.plan, net.state, event, ctx.now, read);
         net.add(state, effects);
       }
       return [{ walker, net, version }];

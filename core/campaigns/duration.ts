@@ -27,13 +27,6 @@ export const IsoDuration = z
   .refine((text) => pattern.test(text), { error: "expected an ISO 8601 duration such as PT72H or P3D", abort: true })
   .refine(withinBounds, { error: "expected a duration between PT1M and P400D" });
 
-/** An IANA zone name; offsets such as `+02:00` are refused because they know no daylight saving. */
-export const TimeZone = z
-  .string({ error: "expected an IANA time zone such as America/New_York" })
-  .refine((name) => name.length <= 64 && IANAZone.isValidZone(name) && !/^[+-]\d/.test(name), {
-    error: "expected an IANA time zone such as America/New_York",
-  });
-
 /** The first instant at which `offset` differs from the one at `low`; `high` must lie after that change. */
 function offsetChange(zone: IANAZone, low: number, high: number): number {
   const before = zone.offset(low);

@@ -3,9 +3,9 @@
  * omission or explicit defaults are the same JSON, and a plan is identified by the hash of that JSON (`hash.ts`).
  */
 import * as z from "zod";
-import { channels, leadStatuses } from "../kernel/index.ts";
+import { channels, leadStatuses, TimeZone } from "../kernel/index.ts";
 import { Condition } from "./condition.ts";
-import { IsoDuration, TimeZone } from "./duration.ts";
+import { IsoDuration } from "./duration.ts";
 import { exitEvents, isTimer, NodeId, sendChannels, timers, transitionEvents } from "./vocabulary.ts";
 
 /** More nodes than anyone can review; also bounds the work of validating a hostile plan. */
@@ -133,7 +133,11 @@ export type UpdateSet = Extract<Node, { type: "update" }>["set"];
 export const settings = {
   name: shortText.optional(),
   /** The zone of the plan's own calendar arithmetic; windows and quiet hours are judged in the recipient's. */
-  timeZone: TimeZone.default("UTC").describe("one that names none gets its tenant's when it is written"),
+  timeZone: TimeZone.default("UTC").meta({
+    description: "a plan that names none gets its tenant's when it is written",
+    // Clients that fill in defaults would name UTC.
+    default: undefined,
+  }),
   /** Hours without messages in addition to those that the law imposes; they can only tighten. */
   quietHours: z.strictObject({ start: wallTime, end: wallTime }).optional(),
   exitOn: subset(exitEvents).default([...exitEvents]),

@@ -19,7 +19,7 @@ export interface SimulationInput {
   readonly campaign: { readonly id: string; readonly name: string };
   /** By plan version id. */
   readonly plans: ReadonlyMap<string, Plan>;
-  /** Do branches read columns of leads or contacts? */
+  /** Do branches read fields of leads, contacts or companies? */
   readonly needsFields: boolean;
   readonly walkers: readonly Walking[];
   readonly contacts: ReadonlyMap<string, SimulatedContact>;

@@ -22,6 +22,7 @@ import {
 import { Outbox } from "./simulation-outbox.ts";
 import { type Action, type Due, type Message, type Row, takeDue, type Walker } from "./simulation-walker.ts";
 import { type EngineEvent, initialState, type TimeoutName } from "./state.ts";
+import { updated } from "./walk.ts";
 
 const noLead: Row = {};
 /** As in the live run: events that follow from what was just queued are few. */
@@ -208,7 +209,8 @@ class Simulation {
           const net = new Net(walker.input.id, walker.state);
           for (const { event } of told) {
             this.#steps++;
-            const { state, effects } = advance(plan, net.state, event, this.#clock, this.#fieldsOf(walker));
+            const read = net.updates.reduce((known, set) => updated(known, set), this.#fieldsOf(walker));
+            const { state, effects } = advance(plan, net.state, event, this.#clock, read);
             net.add(state, effects);
           }
           return net.changed ? [{ walker, net }] : [];
@@ -242,12 +244,7 @@ class Simulation {
     }
     for (const scheduled of net.schedules.values()) this.#schedule(walker, scheduled);
     for (const set of net.updates) {
-      const lead = { ...this.#leadOf(walker.input.leadId) };
-      if (set.status !== undefined && lead["status"] !== "dnc") lead["status"] = set.status;
-      if (set.campaign_status !== undefined) lead["campaign_status"] = set.campaign_status;
-      const tags = new Set([...((lead["tags"] as string[] | undefined) ?? []), ...(set.tags?.add ?? [])]);
-      lead["tags"] = [...tags.difference(new Set(set.tags?.remove))].toSorted();
-      this.#leads.set(walker.input.leadId, lead);
+      this.#leads.set(walker.input.leadId, updated(this.#leadOf(walker.input.leadId), set, ""));
     }
   }
 

@@ -6,7 +6,7 @@ import { evaluate, type Fields } from "./condition.ts";
 import { addDuration } from "./duration.ts";
 import { nodeOf } from "./graph.ts";
 import { chooseVariant, variantKey } from "./hash.ts";
-import type { Plan, SendNode, Transition } from "./plan.ts";
+import type { Plan, SendNode, Transition, UpdateSet } from "./plan.ts";
 import type { Effect, EnrollmentState, SendState, StateStatus } from "./state.ts";
 import { type ExitEvent, exitEvents, implied, isTimer, type MessageFact, messageEvents, timers } from "./vocabulary.ts";
 
@@ -20,7 +20,7 @@ export const failureWindow = "P3D";
 export interface Walk {
   readonly plan: Plan;
   readonly now: Date;
-  readonly fields: Fields;
+  fields: Fields;
   readonly effects: Effect[];
   state: EnrollmentState;
 }
@@ -110,6 +110,7 @@ export function moveTo(walk: Walk, target: string | undefined, why: string): Wal
       }
       case "update":
         walk.effects.push({ type: "update", nodeId: node.id, set: node.set });
+        walk.fields = updated(walk.fields, node.set);
         next = node.to;
         reason = "updated";
         break;
@@ -122,6 +123,22 @@ export function moveTo(walk: Walk, target: string | undefined, why: string): Wal
       }
     }
   }
+}
+
+/**
+ * What branches read after an `update` node, as it will be stored: a `dnc` lead stays one, tags are a set.
+ * @param prefix stands before the names of the lead's columns in `record`
+ */
+export function updated<R extends Readonly<Record<string, unknown>>>(record: R, set: UpdateSet, prefix = "lead."): R {
+  const { status, campaign_status, tags } = set;
+  const known = record[`${prefix}tags`];
+  const all = new Set([...(Array.isArray(known) ? (known as readonly string[]) : []), ...(tags?.add ?? [])]);
+  return {
+    ...record,
+    ...(status !== undefined && record[`${prefix}status`] !== "dnc" && { [`${prefix}status`]: status }),
+    ...(campaign_status !== undefined && { [`${prefix}campaign_status`]: campaign_status }),
+    [`${prefix}tags`]: [...all.difference(new Set(tags?.remove))].toSorted(),
+  };
 }
 
 const happened =

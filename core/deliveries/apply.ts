@@ -242,11 +242,11 @@ async function asTheyCame(
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).slice(0, 1_000);
 
-/** What may pass spends none of the claims that are counted against a delivery which kills its workers. */
+/** What may pass spends none of the claims that are counted against a delivery which kills its workers; urgent ones are not counted. */
 function setAside({ claimed: { id, generation }, isUrgent, ageSeconds }: Taken, { error, again }: Unreadable): Settled {
   if (!again || ageSeconds >= retriedForSeconds) return { id, generation, status: "failed", error };
   const inSeconds = isUrgent ? 0 : Math.min(retryInSeconds.most, Math.max(retryInSeconds.least, ageSeconds / 2));
-  return { id, generation, status: "pending", error, retryInSeconds: inSeconds, isSpared: true };
+  return { id, generation, status: "pending", error, retryInSeconds: inSeconds, isSpared: !isUrgent };
 }
 
 /** Neighbours share a transaction up to a limit of events; a delivery is never split. */

@@ -56,8 +56,11 @@ const archivePersonalMs = 6_000;
 const tryAgainMs = 250;
 /** How long a request that a person wrote is worked on before it is acknowledged all the same, and the bell has to do. Twilio waits 15 s. */
 const personalMs = 12_000;
-/** An attempt is done in so long, or has been put back: one that begins earlier leaves nothing in this worker's hands when the bell rings. */
-const attemptMs = 2_500;
+/** Somebody else's lock is waited for again for so long; then it has been put back, and its bell finds it. */
+const lockPatienceMs = 2_500;
+/** What begins so long before the answer ends before it: nothing is left in this worker's hands when the bell rings. */
+const lastAttemptMs = 5_000;
+const ringMs = 2_000;
 
 /** How long a person's request may still take. */
 interface Patience {
@@ -67,7 +70,7 @@ interface Patience {
   readonly over: AbortSignal;
 }
 const patience = (): Patience => ({
-  tooLate: AbortSignal.timeout(personalMs - attemptMs),
+  tooLate: AbortSignal.timeout(personalMs - lastAttemptMs),
   over: AbortSignal.timeout(personalMs),
 });
 
@@ -189,11 +192,11 @@ export class WebhookIntake {
   }
 
   /**
-   * Again while somebody else's lock is in the way, as long as one attempt lasts: it has been put back, and its bell finds it. Again while the
-   * database is away, as long as patience lasts: it may have died under the claim, and then no bell finds the delivery before the lease ends.
+   * Again while somebody else's lock is in the way, and, for longer, while the database is away: it may have died under the claim, and then no
+   * bell finds the delivery before the lease ends.
    */
   async #applyStubbornly(ctx: Context, id: string, { tooLate }: Patience): Promise<Fate> {
-    const waitedLong = AbortSignal.timeout(attemptMs);
+    const waitedLong = AbortSignal.timeout(lockPatienceMs);
     for (;;) {
       const fate = await this.#deps.apply(ctx, id).catch((error: unknown) => {
         if (!isAway(error)) throw error;
@@ -235,7 +238,9 @@ export class WebhookIntake {
       const fate = await within(patient.over, applied, errors.unavailable).catch((): Fate => "waiting");
       if (fate !== "waiting") return;
     }
-    if (kept.fresh || patient) await ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]).catch(() => {});
+    if (!kept.fresh && !patient) return;
+    const ringing = ctx.ring?.([{ kind: "deliveries", tenantId, ids: [kept.id] }]);
+    if (ringing) await within(ringMs, ringing, errors.unavailable).catch(() => {});
   }
 
   async #verified(call: WebhookCall, receivedAt?: Date): Promise<Endpoint> {

@@ -20,3 +20,4 @@ export * from "./wake.ts";
 export * from "./within.ts";
 export * from "./words.ts";
 export * from "./work.ts";
+export * from "./zone.ts";

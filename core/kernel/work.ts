@@ -46,7 +46,8 @@ export interface Claimed {
  * Claims up to `limit` rows of the transaction's tenant. A row whose worker did not come back is claimed with others of its kind only, a
  * quarter as many for each time: the one that kills its workers ends up alone after five deaths, and its neighbours get done. (Fewer at once
  * would keep those waiting that were with a worker that died by chance.) What a worker has put back is
- * claimed with everything else. Every claim counts; the caller sets aside what has more than `maxClaims`.
+ * claimed with everything else. Every claim counts but those from others, which somebody waits for and repeats while the database is away; the
+ * caller sets aside what has more than `maxClaims`.
  * @param ids only these, when a bell named them; undefined: whatever is due, oldest first.
  * @param fromOthers takes what is not done, due or not, from whoever has it, and waits for them if they are about to end it. They find
  *   their generation gone.
@@ -83,7 +84,7 @@ export async function claim(
       select d.id, d.left_behind from due d, first f where d.left_behind = f.left_behind order by d.run_at, d.id limit (select size from first)
     )
     update ${table} w
-    set ${kind.staysPending ? sql`` : sql`status = 'running',`} generation = w.generation + 1, attempts = w.attempts + 1,
+    set ${kind.staysPending ? sql`` : sql`status = 'running',`} generation = w.generation + 1, attempts = w.attempts + ${fromOthers ? 0 : 1}::int,
         updated_at = ${now}, lease_until = ${now} + make_interval(secs => ${kind.leaseSeconds})
     from taken where w.tenant_id = ${tenantId} and w.id = taken.id
     returning w.id, w.generation, w.attempts, taken.left_behind > 0 as "wasLeft"`.execute(db);

@@ -17,18 +17,12 @@ import {
   Page,
   paged,
   query,
+  TimeZone,
   type TxContext,
   wakeHeld,
 } from "../kernel/index.ts";
 
 const wallTime = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "a time of day like 08:30");
-const zone = z.string().refine((name) => {
-  try {
-    return Intl.DateTimeFormat("en", { timeZone: name }) !== undefined;
-  } catch {
-    return false;
-  }
-}, "an IANA time zone like America/New_York");
 
 /** Everything optional: what is absent has the default named here. */
 export const TenantSettings = z.strictObject({
@@ -42,7 +36,7 @@ export const TenantSettings = z.strictObject({
     .regex(/^[A-Z]{2}$/, "two capital letters (ISO 3166)")
     .optional(),
   /** Default time zone of plans. Default UTC. */
-  timeZone: zone.optional(),
+  timeZone: TimeZone.optional(),
   /** No sending between these times of the recipient's day, beside what the law says. `days`: 1 Monday to 7 Sunday; default all. */
   quietHours: z
     .strictObject({

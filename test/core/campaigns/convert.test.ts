@@ -1,9 +1,11 @@
 /** Who has become a customer hears nothing more of the campaigns that wanted one. */
+import { sql } from "kysely";
 import { expect, it } from "vitest";
 import { activate, createCampaign, enroll, setLeadStatus, updateLead } from "../../../core/campaigns/index.ts";
 import type { PlanInput } from "../../../core/campaigns/plan.ts";
 import { testDatabase } from "../../support/database.ts";
 import { person, pump, type ReadyTenant, readyTenant } from "../../support/outreach.ts";
+import { hold, waits } from "../../support/race.ts";
 import { advance, setClock } from "../../support/tenant.ts";
 
 const database = await testDatabase();
@@ -63,7 +65,13 @@ it("a lead that becomes converted ends its walks, with what they still had to se
   await pump(stranger);
   const ids = await Promise.all(["a@example.com", "onboarding@example.com"].map((one) => leadOf(tenant, one)));
 
+  const before = await walks(tenant);
+  expect(Object.values(before)).toEqual(["active", "active", "active", "active"]);
   expect(await setLeadStatus(stranger, { ids, status: "converted" })).toEqual([]);
+  await expect(updateLead(stranger, { id: ids[0] ?? "", status: "converted" })).rejects.toMatchObject({
+    code: "lead.not_found",
+  });
+  expect(await walks(tenant)).toEqual(before);
   expect(await setLeadStatus(tenant, { ids, status: "converted" })).toEqual(expect.arrayContaining(ids));
   await updateLead(tenant, { id: await leadOf(tenant, "b@example.com"), status: "converted" });
   await updateLead(tenant, { id: await leadOf(tenant, "c@example.com"), status: "hot", city: "Ulm" });
@@ -108,4 +116,33 @@ it("a customer can be enrolled again, and saying once more that it is one change
   expect(await setLeadStatus(tenant, { ids: [leadId], status: "converted" })).toEqual([]);
   await updateLead(tenant, { id: leadId, status: "converted" });
   expect(await walks(tenant)).toEqual({ "a@example.com": "active" });
+});
+
+it("who enrolls while their lead is being converted hears it, too", async () => {
+  await setClock(database, monday);
+  const tenant = await readyTenant(database);
+  const contactId = await person(database, tenant, { email: "a@example.com" });
+  const leadId = await leadOf(tenant, "a@example.com");
+  const { id } = await createCampaign(tenant, { name: "Late", plan: plan as never });
+  await activate(tenant, { id });
+  const holding = hold(tenant, (ctx) =>
+    sql`select from leads where tenant_id = ${tenant.tenantId} and id = ${leadId} for no key update`.execute(ctx.db),
+  );
+  await holding.reached;
+  const converting = setLeadStatus(tenant, { ids: [leadId], status: "converted" });
+  await waits(database, converting);
+  await enroll(tenant, { campaignId: id, audience: { contactIds: [contactId] } });
+  expect(await walks(tenant)).toEqual({ "a@example.com": "active" });
+  holding.release();
+  await holding.done;
+  expect(await converting).toEqual([leadId]);
+  expect(await walks(tenant)).toEqual({ "a@example.com": "stopped: converted" });
+});
+
+it("what is no list of leads is refused before anything is read", async () => {
+  const tenant = await readyTenant(database);
+  await expect(setLeadStatus(tenant, { ids: "x" as never, status: "converted" })).rejects.toMatchObject({
+    kind: "invalid",
+  });
+  await expect(updateLead(tenant, { id: 7 as never, status: "converted" })).rejects.toMatchObject({ kind: "invalid" });
 });

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import type { Condition, Fields } from "../../../core/campaigns/condition.ts";
 import { advance } from "../../../core/campaigns/engine.ts";
+import type { PlanInput } from "../../../core/campaigns/plan.ts";
 import { type EngineEvent, EnrollmentState, initialState } from "../../../core/campaigns/state.ts";
 import { sendStateOf } from "../../../core/campaigns/walk.ts";
 import { demoGraph, email, hoursLater, iso, planOf, reaction, sms, walk } from "./plans.ts";
@@ -602,6 +604,36 @@ test("branch, update, task and stop are walked in one step, each logged", () => 
     "cancel",
     "transition",
   ]);
+});
+
+test("a branch sees what an update before it has changed", () => {
+  const branch = (id: string, when: Condition, to: string): PlanInput["nodes"][number] => ({
+    id,
+    type: "branch",
+    cases: [{ when, to }],
+    else: "no",
+  });
+  const plan = planOf({
+    start: "u",
+    nodes: [
+      {
+        id: "u",
+        type: "update",
+        set: { status: "hot", campaign_status: "nurture", tags: { add: ["vip"], remove: ["cold"] } },
+        to: "status",
+      },
+      branch("status", { op: "eq", field: "lead.status", value: "hot" }, "stage"),
+      branch("stage", { op: "eq", field: "lead.campaign_status", value: "nurture" }, "tags"),
+      branch("tags", { op: "contains", field: "lead.tags", value: "vip" }, "gone"),
+      branch("gone", { op: "not", of: { op: "contains", field: "lead.tags", value: "cold" } }, "yes"),
+      { id: "yes", type: "stop", reason: "yes" },
+      { id: "no", type: "stop", reason: "no" },
+    ],
+  });
+  const end = (fields: Fields) => walk(plan, [], fields).state.exitReason;
+  expect(end({ "lead.status": "new", "lead.tags": ["cold"] })).toBe("yes");
+  expect(end({})).toBe("yes");
+  expect(end({ "lead.status": "dnc", "lead.tags": [] })).toBe("no");
 });
 
 test("a circle that never ends is an error after a thousand steps", () => {

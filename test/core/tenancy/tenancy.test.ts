@@ -384,6 +384,10 @@ describe("limits, configuration, settings", () => {
       code: "input.invalid",
       fields: expect.arrayContaining([expect.objectContaining({ path: "timeZone" })]),
     });
+    // No plan could be written in it.
+    await expect(tenancy.updateTenantSettings(a, { timeZone: "+02:00" })).rejects.toMatchObject({
+      fields: [{ path: "timeZone", message: expect.stringContaining("America/New_York") }],
+    });
   });
 
   test("changing one setting keeps those that this release cannot read, and reads the others", async () => {

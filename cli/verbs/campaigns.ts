@@ -190,11 +190,14 @@ const planName = (plan: PlanSource): string | undefined =>
   "name" in plan && typeof plan["name"] === "string" ? plan["name"] : undefined;
 
 async function check(out: Output, file: string): Promise<void> {
-  const compiled = await compile(await readJson(file));
+  const source = await readJson(file);
+  const compiled = await compile(source);
   if (compiled.ok) {
     const { hash, plan, warnings } = compiled;
+    const isZoned = typeof source === "object" && source !== null && "timeZone" in source;
     await out.value({ ok: true, hash, plan, problems: [], warnings }, async () => {
-      await out.line(`${out.good("ok")}  ${plan.nodes.length} nodes, hash ${hash}`);
+      const where = isZoned ? "" : " in UTC (it names no timeZone and gets its tenant's)";
+      await out.line(`${out.good("ok")}  ${plan.nodes.length} nodes, hash ${hash}${where}`);
       for (const { message } of warnings) await out.line(`${out.bold("warning")}  ${message}`);
     });
     return;

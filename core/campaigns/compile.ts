@@ -7,14 +7,14 @@
  * does not hold is skipped; the walk goes on with the one after it.
  */
 import * as z from "zod";
-import { inputWords, pathOf, wordsOf } from "../kernel/index.ts";
+import { inputWords } from "../kernel/index.ts";
 import type { Condition } from "./condition.ts";
 import { fieldProblems } from "./fields.ts";
 import { planHash } from "./hash.ts";
 import { Content, type Plan, type PlanInput, Schedule, settings, Variant } from "./plan.ts";
 import { type Problem, problem } from "./rules.ts";
 import { textFindings } from "./texts.ts";
-import { parsePlan } from "./validate.ts";
+import { fromIssue, parsePlan } from "./validate.ts";
 import { type SendChannel, sendChannels } from "./vocabulary.ts";
 
 const onlyIf = ["opened", "clicked", "engaged", "not_opened", "not_clicked", "not_engaged"] as const;
@@ -30,7 +30,11 @@ const HourStep = z
     delayHours: z.int().min(0).max(maxHours).default(0),
     /** When the message before it is opened (or clicked, where opens are unknown), this many hours after that instead of waiting out `delayHours`. */
     afterEngagementHours: z.int().min(0).max(maxHours).optional(),
-    channel: z.enum(sendChannels).default("email"),
+    channel: z
+      .enum(sendChannels, {
+        error: `expected one of ${sendChannels.join(", ")}; what a person does is a step in days, or a task node of a graph`,
+      })
+      .default("email"),
     onlyIf: z.enum(onlyIf).optional(),
     subject: Content.shape.subject,
     html: Content.shape.html,
@@ -80,11 +84,14 @@ export type Compiled =
     }
   | { readonly ok: false; readonly problems: Problem[] };
 
-/** Which form a source is written in: `nodes` make a graph; `delay_days` in the first step makes days; anything else with steps is hours. */
+/** Which form a source is written in: `nodes` make a graph; a field that only steps in days have makes days; anything else with steps is hours. */
 export function formOf(source: unknown): AuthoringForm {
   if (typeof source !== "object" || source === null || !("steps" in source)) return "graph";
-  const [first] = Array.isArray(source.steps) ? (source.steps as unknown[]) : [];
-  return typeof first === "object" && first !== null && "delay_days" in first ? "days" : "hours";
+  const steps = Array.isArray(source.steps) ? (source.steps as unknown[]) : [];
+  const ofDays = Object.keys(DayStep.shape).filter((name) => !(name in HourStep.shape));
+  const isOfDays = (step: unknown) =>
+    typeof step === "object" && step !== null && ofDays.some((name) => Object.hasOwn(step, name));
+  return steps.some(isOfDays) ? "days" : "hours";
 }
 
 /** What stands in for what a source leaves out. */
@@ -100,14 +107,31 @@ export function compilePlan(source: unknown, { timeZone }: PlanDefaults = {}): C
   const whole = isZoned ? written : { ...written, timeZone };
   const form = formOf(whole);
   const graph =
-    form === "graph" ? { ok: true as const, plan: whole } : form === "hours" ? fromHours(whole) : fromDays(whole);
+    form === "graph"
+      ? { ok: true as const, plan: whole, order: [] }
+      : form === "hours"
+        ? fromHours(whole)
+        : fromDays(whole);
   if (!graph.ok) return graph;
+  const asWritten = (found: readonly Problem[]) => found.map((one) => inSteps(one, graph.order));
   const parsed = parsePlan(graph.plan);
-  if (!parsed.ok) return parsed;
+  if (!parsed.ok) return { ok: false, problems: asWritten(parsed.problems) };
   const { problems, warnings } = textFindings(parsed.plan);
-  const all = [...fieldProblems(parsed.plan), ...problems];
+  const all = asWritten([...fieldProblems(parsed.plan), ...problems]);
   if (all.length > 0) return { ok: false, problems: all };
-  return { ok: true, form, plan: parsed.plan, hash: planHash(parsed.plan), warnings };
+  return { ok: true, form, plan: parsed.plan, hash: planHash(parsed.plan), warnings: asWritten(warnings) };
+}
+
+/** A problem of a node where its author wrote it. @param order where each step stands in the source; empty for a graph */
+function inSteps(found: Problem, order: readonly number[]): Problem {
+  const [, number] = /^step-(\d+)/.exec(found.nodeId ?? "") ?? [];
+  const index = order[Number(number) - 1];
+  if (index === undefined) return found;
+  const { nodeId, code, message } = found;
+  const own = (found.field ?? "").replace(/^content\.?/, "");
+  const path = `steps[${index}]${own === "" ? "" : `.${own}`}`;
+  const said = message.slice(message.indexOf(": ") + 2).replaceAll("content.", "");
+  return problem({ path, nodeId, field: path, code, message: said });
 }
 
 /** One step in the terms that both step forms share. */
@@ -131,20 +155,13 @@ interface Next {
   readonly step: Step;
 }
 
-type Built = { readonly ok: true; readonly plan: unknown } | { readonly ok: false; readonly problems: Problem[] };
+type Built =
+  | { readonly ok: true; readonly plan: unknown; readonly order: readonly number[] }
+  | { readonly ok: false; readonly problems: Problem[] };
 
-const stepProblems = (error: z.ZodError): Built => ({
+const stepProblems = (error: z.ZodError, source: unknown): Built => ({
   ok: false,
-  problems: error.issues.flatMap((issue) =>
-    wordsOf(issue).map(({ path, message }) =>
-      problem({
-        path: pathOf(path),
-        field: pathOf(path) || undefined,
-        code: issue.code === "unrecognized_keys" ? "unknown_field" : "invalid",
-        message,
-      }),
-    ),
-  ),
+  problems: error.issues.flatMap((issue) => fromIssue(issue, source)),
 });
 
 const hours = (count: number) => (count === 0 ? null : `PT${count}H`);
@@ -152,7 +169,7 @@ const days = (count: number) => (count === 0 ? null : `P${count}D`);
 
 function fromHours(source: unknown): Built {
   const parsed = HourSteps.safeParse(source, { error: inputWords });
-  if (!parsed.success) return stepProblems(parsed.error);
+  if (!parsed.success) return stepProblems(parsed.error, source);
   const { steps, ...rest } = parsed.data;
   const list = steps.map((step): Step => {
     const { delayHours, afterEngagementHours: sooner, onlyIf, channel, subject, html, text, ...send } = step;
@@ -169,16 +186,16 @@ function fromHours(source: unknown): Built {
         type: "send",
         channel,
         ...(Object.keys(content).length > 0 ? { content } : {}),
-        transitions: next ? onward(channel, next) : [],
+        transitions: next ? onward(channel, next, rest.exitOn) : [],
       }),
     };
   });
-  return { ok: true, plan: { ...rest, ...chain(list) } };
+  return { ok: true, plan: { ...rest, ...chain(list) }, order: list.map((_, index) => index) };
 }
 
 function fromDays(source: unknown): Built {
   const parsed = DaySteps.safeParse(source, { error: inputWords });
-  if (!parsed.success) return stepProblems(parsed.error);
+  if (!parsed.success) return stepProblems(parsed.error, source);
   const { steps, ...rest } = parsed.data;
   const ordered = steps.toSorted((a, b) => a.step - b.step);
   const repeated = ordered.find((step, i) => step.step === ordered[i + 1]?.step);
@@ -187,10 +204,11 @@ function fromDays(source: unknown): Built {
     const message = `step ${repeated.step} occurs twice; number each step once`;
     return { ok: false, problems: [problem({ path, field: path, code: "duplicate_step", message })] };
   }
-  return { ok: true, plan: { ...rest, ...chain(ordered.map(dayStep)) } };
+  const list = ordered.map((step) => dayStep(step, rest.exitOn));
+  return { ok: true, plan: { ...rest, ...chain(list) }, order: ordered.map((step) => steps.indexOf(step)) };
 }
 
-function dayStep({ delay_days, channel, template_id }: z.output<typeof DayStep>): Step {
+function dayStep({ delay_days, channel, template_id }: z.output<typeof DayStep>, exitOn: ExitOn): Step {
   const common = { delay: days(delay_days), sooner: null, onlyIf: undefined };
   if (channel === "call" || channel === "phone" || channel === "linkedin") {
     // Nobody's machine makes calls or writes on LinkedIn here: a person does, and the sequence goes on meanwhile.
@@ -209,7 +227,7 @@ function dayStep({ delay_days, channel, template_id }: z.output<typeof DayStep>)
     type: "send",
     channel,
     templateId: template_id,
-    transitions: next ? onward(channel, next) : [],
+    transitions: next ? onward(channel, next, exitOn) : [],
   });
   return { ...common, isSend: true, channel, build };
 }
@@ -217,10 +235,15 @@ function dayStep({ delay_days, channel, template_id }: z.output<typeof DayStep>)
 /** The engine's shortest wait stands for "at once": a step cannot leave in the instant in which the one before it was accepted. */
 const shortest = "PT1M";
 
-/** From a message to the next step: after the delay for everyone, or sooner for those who react. */
-function onward(channel: SendChannel, { entry, step }: Next): TransitionInput[] {
+type ExitOn = Plan["exitOn"];
+
+/** From a message to the next step: after the delay for everyone, or sooner for those who react. Who answers and does not leave goes on, too. */
+function onward(channel: SendChannel, { entry, step }: Next, exitOn: ExitOn): TransitionInput[] {
   const delay = step.delay ?? shortest;
-  if (step.sooner === null) return [{ on: "no_reply", to: entry, after: delay }];
+  if (step.sooner === null) {
+    const silence: TransitionInput = { on: "no_reply", to: entry, after: delay };
+    return exitOn.includes("replied") ? [silence] : [{ on: "replied", to: entry, after: delay }, silence];
+  }
   const [reaction, silence] = channel === "sms" ? (["clicked", "no_click"] as const) : (["opened", "no_open"] as const);
   return [
     { on: reaction, to: entry, after: step.sooner },

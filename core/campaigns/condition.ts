@@ -36,7 +36,7 @@ const scalar = z.union([z.string().max(1000), z.number(), z.boolean(), z.null()]
 });
 const field = z
   .string({ error: "expected a field such as lead.status" })
-  .regex(/^(?:(?:lead|contact|company)\.[a-z][a-z0-9_]{0,62}|contact\.custom_fields\..{1,100})$/, {
+  .regex(/^(?:(?:lead|contact|company)\.[A-Za-z][A-Za-z0-9_]{0,62}|contact\.custom_fields\..{1,100})$/, {
     error: "expected lead.<field>, contact.<field>, company.<field> or contact.custom_fields.<name>",
   });
 

@@ -40,8 +40,8 @@ const shown = (value: unknown): string => {
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 };
 
-/** A schema issue in the words of the plan's author. */
-function fromIssue(issue: z.core.$ZodIssue, input: unknown): Problem[] {
+/** A schema issue in the words of the plan's author. @param input what was parsed: the value is named */
+export function fromIssue(issue: z.core.$ZodIssue, input: unknown): Problem[] {
   const inNode = issue.path[0] === "nodes" && typeof issue.path[1] === "number";
   const id = inNode ? at(input, ["nodes", issue.path[1] as number, "id"]) : undefined;
   const nodeId = typeof id === "string" ? id : undefined;

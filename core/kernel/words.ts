@@ -51,6 +51,19 @@ export function unknownField(given: string, known: readonly string[]): string {
     : `unknown field; did you mean ${meant}?`;
 }
 
+const typeNames: Readonly<Record<string, string>> = {
+  int: "a whole number",
+  number: "a number",
+  string: "a text",
+  boolean: "true or false",
+  array: "a list",
+  object: "an object",
+  record: "an object",
+};
+
+/** What a size is counted in: `expected at most 50 entries`. */
+const unitOf: Readonly<Record<string, string>> = { string: " characters", array: " entries", set: " entries" };
+
 /** The error map for parsing what people write: `schema.safeParse(input, { error: inputWords })`. A schema's own words win over it. */
 export const inputWords: z.core.$ZodErrorMap = (issue) => {
   if (issue.code === "invalid_value" && issue.values.length > 1) {
@@ -58,6 +71,12 @@ export const inputWords: z.core.$ZodErrorMap = (issue) => {
     const meant = typeof issue.input === "string" ? nearest(issue.input, values) : undefined;
     return `expected one of ${values.join(", ")}${meant === undefined ? "" : ` (did you mean ${meant}?)`}`;
   }
+  if (issue.code === "invalid_type") {
+    const wanted = typeNames[issue.expected];
+    return wanted === undefined ? undefined : `expected ${wanted}`;
+  }
+  if (issue.code === "too_big") return `expected at most ${issue.maximum}${unitOf[issue.origin] ?? ""}`;
+  if (issue.code === "too_small") return `expected at least ${issue.minimum}${unitOf[issue.origin] ?? ""}`;
   if (issue.code === "unrecognized_keys") {
     const known = issue.inst instanceof z.ZodObject ? Object.keys(issue.inst.shape) : [];
     return issue.keys.map((key) => unknownField(key, known)).join("\n");

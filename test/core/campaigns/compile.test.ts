@@ -8,7 +8,7 @@ import { nodeOf } from "../../../core/campaigns/graph.ts";
 import { canonicalPlan, chooseVariant, planHash, resolveContent, variantKey } from "../../../core/campaigns/hash.ts";
 import type { SendNode } from "../../../core/campaigns/plan.ts";
 import { validPlan } from "./arbitrary.ts";
-import { demoGraph, demoSteps, email, planOf } from "./plans.ts";
+import { demoGraph, demoSteps, email, planOf, reaction, walk } from "./plans.ts";
 
 const compiled = (source: unknown) => {
   const result = compilePlan(source);
@@ -110,7 +110,7 @@ test.each([
   [{ steps: [{ delay_days: 1, step: 1, channel: "fax", template_id: "x" }] }, "steps[0].channel"],
   [{ steps: [{ subject: "x", txt: "y" }] }, "steps[0].txt"],
   [{ steps: 7 }, "steps"],
-  [{ steps: [{ text: "no subject" }] }, "nodes[0].content.subject"],
+  [{ steps: [{ text: "no subject" }] }, "steps[0].subject"],
   [null, ""],
   ["plan", ""],
 ])("a wrong source is a list of problems that says where: %j", (source, path) => {
@@ -125,14 +125,59 @@ test("a misspelt field of a step is answered with the one that was meant", () =>
   });
 });
 
-test("the form follows from what the source holds", () => {
-  expect([{ nodes: [] }, { steps: [{ delay_days: 1 }] }, { steps: [{}] }, null, 3].map(formOf)).toEqual([
-    "graph",
-    "days",
-    "hours",
-    "graph",
-    "graph",
+const nurture = (step: number, more: object = {}) => ({
+  step,
+  delay_days: 1,
+  channel: "email",
+  template_id: "x",
+  ...more,
+});
+const hourly = (more: object = {}) => ({ subject: "a", text: "b", ...more });
+
+test.each([
+  [[hourly(), { subject: "a" }], "steps[1]", 'Node "step-2", field steps[1]: has nothing to send; give html, text or'],
+  [[hourly(), { text: "b" }], "steps[1].subject", "an e-mail needs a subject"],
+  [[hourly(), hourly({ text: "{{ }" })], "steps[1].text", "cannot be read as a template"],
+  [[hourly({ schedule: { from: "12:00", to: "09:00" } })], "steps[0].schedule", "is not before to 09:00"],
+  [[hourly({ delayHours: 0.5 })], "steps[0].delayHours", "field steps[0].delayHours: expected a whole number, got 0.5"],
+  [[hourly({ delayHours: 9601 })], "steps[0].delayHours", "expected at most 9600, got 9601"],
+  [[hourly({ channel: "call" })], "steps[0].channel", "a step in days, or a task node of a graph, got"],
+  [[nurture(2), { step: 1, delayDays: 1, channel: "call", template_id: "x" }], "steps[1].delay_days", "is missing"],
+])("what is wrong with steps is said where it is written: %j", (source, path, message) => {
+  const compiled = compilePlan(source);
+  expect(compiled.ok ? [] : compiled.problems).toContainEqual(
+    expect.objectContaining({ path, message: expect.stringContaining(message) }),
+  );
+});
+
+test("steps in days are named by where they stand, not by when they come", () => {
+  const compiled = compilePlan([nurture(3), nurture(1, { channel: "sms", template_id: "y" }), nurture(2)]);
+  const { warnings } = compiled.ok ? compiled : { warnings: null };
+  expect(warnings).toEqual([]);
+  const wrong = { steps: [nurture(2), nurture(1, { template_id: "" })] };
+  expect(compilePlan(wrong)).toMatchObject({ ok: false, problems: [{ path: "steps[1].template_id" }] });
+});
+
+test("who answers goes on where an answer does not end the walk", () => {
+  const stays = compiled({ exitOn: ["unsubscribed"], steps: [hourly(), hourly({ delayHours: 24 })] });
+  const first = stays.plan.nodes[0];
+  expect(first?.type === "send" && first.transitions).toMatchObject([
+    { on: "replied", to: "step-2", after: "PT24H" },
+    { on: "no_reply", to: "step-2", after: "PT24H" },
   ]);
+  const run = walk(stays.plan, [
+    [1, { type: "sent", nodeId: "step-1" }],
+    [5, reaction("step-1", "replied", 5)],
+    [29, { type: "timeout", nodeId: "step-1", on: "replied" }],
+  ]);
+  expect(run.sent).toEqual(["step-1", "step-2"]);
+});
+
+test("the form follows from what the source holds, also where one field of it is misspelt", () => {
+  const { delay_days: _, ...undated } = nurture(1);
+  expect(
+    [{ nodes: [] }, { steps: [{ delay_days: 1 }] }, { steps: [undated] }, { steps: [{}] }, null, 3].map(formOf),
+  ).toEqual(["graph", "days", "days", "hours", "graph", "graph"]);
 });
 
 describe("the hash", () => {

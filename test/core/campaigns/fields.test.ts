@@ -83,6 +83,7 @@ test.each([
   ["company.employees_count", "did you mean company.employee_count?"],
   ["contact.favourite", "there is no field contact.favourite; known here: id, tenant_id"],
   ["contact.custom_fields", "name one of them: contact.custom_fields.<name>"],
+  ["company.employeeCount", "did you mean company.employee_count?"],
   ["lead.lead_score_factors", "there is no field lead.lead_score_factors"],
 ])("a condition on %s is refused, because it could never hold", (field, message) => {
   expect(compilePlan(branching(field))).toMatchObject({
@@ -98,7 +99,7 @@ test.each([
   });
 });
 
-test.each(["leads.status", "lead", "lead.companyName", "company.", "contact.custom_fields.", "lead.a.b"])(
+test.each(["leads.status", "lead", "company.", "contact.custom_fields.", "lead.a.b"])(
   "%s is no name of a field",
   (field) => {
     expect(compilePlan(branching(field))).toMatchObject({ ok: false, problems: [{ code: "invalid" }] });

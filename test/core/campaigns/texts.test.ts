@@ -39,7 +39,7 @@ test.each([
 test("plain steps are read the same way", () => {
   expect(compilePlan([{ subject: "Hi {{ first_name", text: "x" }])).toMatchObject({
     ok: false,
-    problems: [{ code: "template_unreadable", nodeId: "step-1" }],
+    problems: [{ code: "template_unreadable", nodeId: "step-1", path: "steps[0].subject" }],
   });
 });
 

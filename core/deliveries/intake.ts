@@ -56,8 +56,6 @@ const archivePersonalMs = 6_000;
 const tryAgainMs = 250;
 /** How long a request that a person wrote is worked on before it is acknowledged all the same, and the bell has to do. Twilio waits 15 s. */
 const personalMs = 12_000;
-/** Somebody else's lock is waited for again for so long; then it has been put back, and its bell finds it. */
-const lockPatienceMs = 2_500;
 /** What begins so long before the answer ends before it: nothing is left in this worker's hands when the bell rings. */
 const lastAttemptMs = 5_000;
 const ringMs = 2_000;
@@ -191,19 +189,14 @@ export class WebhookIntake {
     }
   }
 
-  /**
-   * Again while somebody else's lock is in the way, and, for longer, while the database is away: it may have died under the claim, and then no
-   * bell finds the delivery before the lease ends.
-   */
+  /** Again while the database is away, which may have died under the claim, or while somebody else's lock is in the way. */
   async #applyStubbornly(ctx: Context, id: string, { tooLate }: Patience): Promise<Fate> {
-    const waitedLong = AbortSignal.timeout(lockPatienceMs);
     for (;;) {
-      const fate = await this.#deps.apply(ctx, id).catch((error: unknown) => {
+      const fate = await this.#deps.apply(ctx, id).catch((error: unknown): Fate => {
         if (!isAway(error)) throw error;
-        return "away" as const;
+        return "waiting";
       });
-      if (fate !== "away" && (fate !== "waiting" || waitedLong.aborted)) return fate;
-      if (tooLate.aborted) return "waiting";
+      if (fate !== "waiting" || tooLate.aborted) return fate;
       await sleep(tryAgainMs);
     }
   }

@@ -18,6 +18,16 @@ export interface Ambiguous {
   readonly accepted: number;
 }
 
+export interface LateStop {
+  readonly delivery: string;
+  readonly received: Date;
+  readonly answered: Date;
+  /** From the answer to the last claim. */
+  readonly seconds: number;
+  /** `running 10:16:35.631 w0.535`: when it was taken up and let go, and by whom. */
+  readonly moves: readonly string[];
+}
+
 export interface Figures {
   readonly planned: number;
   readonly accepted: number;
@@ -31,6 +41,8 @@ export interface Figures {
     /** Of those whose address still had messages that the STOP ended or came too late for. */
     readonly pending: Spread;
     readonly claimedAfterwards: number;
+    /** The worst of those, with what befell the delivery that said STOP. */
+    readonly late: readonly LateStop[];
   };
   readonly webhooks: number;
   readonly repeated: number;
@@ -60,7 +72,8 @@ const abandoned = `
 
 const stops = `
   with answered as (
-    select d.tenant_id, i.channel, i.from_address as address, min(g.at) as at
+    select d.tenant_id, i.channel, i.from_address as address, min(g.at) as at,
+      (array_agg(d.id order by g.at))[1] as delivery, (array_agg(d.received_at order by g.at))[1] as received
     from inbound_messages i
     join webhook_deliveries d on d.tenant_id = i.tenant_id and d.id = i.delivery_id
     join archive.referee_bodies b on b.tenant = d.tenant_id and b.id = d.id
@@ -117,13 +130,18 @@ export async function measure(query: Query): Promise<Figures> {
     `${stops} select ${spread("seconds")} from measured where ended_some or seconds > 0`,
   );
   const [after] = await query<{ n: number }>(`${stops} select count(*)::int as n from measured where seconds > 0`);
+  const late = await query<LateStop>(`${stops}
+    select s.delivery, s.received, s.at as answered, s.seconds::float8 as seconds, array(
+      select m.to_status || ' ' || to_char(m.at, 'HH24:MI:SS.MS') || ' ' || m.worker from archive.referee_moves m
+      where m.kind = 'deliveries' and m.tenant = s.tenant_id and m.row_id = s.delivery order by m.n) as moves
+    from measured s where s.seconds > 0 order by s.seconds desc limit 20`);
   return {
     planned: totals?.planned ?? 0,
     accepted: totals?.accepted ?? 0,
     byStatus: Object.fromEntries(statuses.map(({ status, n }) => [status, n])),
     ambiguous,
     recovery: Object.fromEntries(recovery.map(({ kind, ...row }) => [kind, rounded(row)])),
-    stop: { all: rounded(all), pending: rounded(pending), claimedAfterwards: after?.n ?? 0 },
+    stop: { all: rounded(all), pending: rounded(pending), claimedAfterwards: after?.n ?? 0, late },
     webhooks: totals?.webhooks ?? 0,
     repeated: totals?.repeated ?? 0,
     largeBodies: totals?.large ?? 0,

@@ -6,6 +6,7 @@ import type { FaultReport } from "./rig.ts";
 
 const number = (n: number) => n.toLocaleString("en-US");
 const seconds = (n: number | null) => (n === null ? "–" : `${n.toFixed(n < 10 ? 2 : 1)} s`);
+const clock = (at: Date) => at.toISOString().slice(11, 23);
 const title = (text: string) => `\n${styleText("bold", text)}`;
 
 function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
@@ -45,6 +46,10 @@ export function lines(report: FaultReport): string[] {
     title("From the answer to a STOP until the last claim of a message to that address"),
     spreads({ "every STOP": report.stop.all, "with messages to come": report.stop.pending }),
     `${number(report.stop.claimedAfterwards)} of ${number(report.stop.all.n)} had one claimed after the answer`,
+    ...report.stop.late.map(
+      ({ delivery, received, answered, seconds, moves }) =>
+        `  ${delivery}: came ${clock(received)}, answered ${clock(answered)}, claimed ${seconds.toFixed(1)} s later; ${moves.join(", ")}`,
+    ),
     title("Killed at"),
     table(
       ["fault point", "times"],

@@ -208,4 +208,28 @@ describe("the referee", () => {
     const { recovery } = await measure(query);
     expect(recovery["deliveries"]).toEqual({ n: 1, p50: 30, p99: 30, max: 30 });
   });
+
+  test("names the delivery whose STOP was followed by a claim, and what befell it", async () => {
+    const [delivery] = await query<{ id: string }>("select id from webhook_deliveries");
+    await query(
+      `insert into inbound_messages (tenant_id, delivery_id, channel_config_id, provider, provider_message_id, channel, from_address,
+         to_address, body_text, new_text, classification)
+       values ($1, $2, $3, 'sendgrid', 'm1', 'email', $4, 'ada@sender.example', 'STOP', 'STOP', 'opt_out')`,
+      [tenant.tenantId, delivery?.id, tenant.emailAccount, emails[0]],
+    );
+    await query(
+      `insert into archive.referee_moves (kind, tenant, row_id, generation, from_status, to_status, worker, at)
+       values ('deliveries', $1, $2, 1, 'pending', 'running', 'w1.1', $3)`,
+      [tenant.tenantId, delivery?.id, monday],
+    );
+    await loadEvidence(query, honest);
+    const { stop } = await measure(query);
+    await query("delete from inbound_messages");
+    expect(stop).toMatchObject({
+      claimedAfterwards: 1,
+      late: [
+        { delivery: delivery?.id, answered: monday, moves: expect.arrayContaining(["running 15:00:00.000 w1.1"]) },
+      ],
+    });
+  });
 });

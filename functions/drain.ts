@@ -1,11 +1,11 @@
 /** Schedule `drain`: webhooks that came while the database was away go through the front door again. */
-import { drainSpill } from "@outrider/core/deliveries";
+import { announceMs, drainSpill } from "@outrider/core/deliveries";
 import { type Host, lazily } from "./lib/runtime.ts";
 import { scheduled } from "./lib/schedule.ts";
 import { webhookIntake } from "./lib/webhook-intake.ts";
 
-/** What a person wrote takes so long at most until it is applied and rung for. */
-const laneMs = 16_000;
+/** Beside archiving and deleting. */
+const laneMs = announceMs + 2_000;
 
 export const define = (host: Host) => {
   const intake = webhookIntake(host);

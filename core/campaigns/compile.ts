@@ -3,8 +3,8 @@
  * ids included (`step-1`, `step-2-wait`, `step-3-if`), so a graph written with those ids and the steps it stands for have one hash.
  *
  * How steps read: a step's delay counts from the moment the provider accepted the message before it (from the end of the previous step
- * when that one was skipped or done by a person). Everyone who has not replied or left by an exit rule gets the next step. A step whose `onlyIf`
- * does not hold is skipped; the walk goes on with the one after it.
+ * when that one was skipped or done by a person). Everyone who has not left by an exit rule gets the next step, who answers counted from the
+ * answer; a message that cannot be sent ends the walk. A step whose `onlyIf` does not hold is skipped; the walk goes on with the one after it.
  */
 import * as z from "zod";
 import { inputWords } from "../kernel/index.ts";
@@ -26,9 +26,9 @@ const reference = z.string().trim().min(1).max(100);
 
 const HourStep = z
   .strictObject({
-    /** Hours after the message before it was accepted; of the first step, after enrolling. 0 on a later step means one minute. */
+    /** Hours after the message before it was accepted; of the first step, after the walk began. 0 after a message means one minute. */
     delayHours: z.int().min(0).max(maxHours).default(0),
-    /** When the message before it is opened (or clicked, where opens are unknown), this many hours after that instead of waiting out `delayHours`. */
+    /** When the message before it is opened (or clicked, where opens are unknown), this many hours after that instead of `delayHours`, sooner or later. */
     afterEngagementHours: z.int().min(0).max(maxHours).optional(),
     channel: z
       .enum(sendChannels, {

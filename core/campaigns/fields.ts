@@ -2,8 +2,7 @@
  * What branches read of a contact: fields of its lead, its own and its company's. Invariant: the live run, the simulation and `explain` read
  * the same names of the same records, and a plan that is written names none that no record has, because that compares false for ever.
  */
-import { nearest } from "../kernel/index.ts";
-import { recordVariables } from "../templates/index.ts";
+import { adviceOn, recordVariables } from "../templates/index.ts";
 import { type Fields, walkCondition } from "./condition.ts";
 import type { Plan } from "./plan.ts";
 import { type Problem, problem } from "./rules.ts";
@@ -74,6 +73,5 @@ function doubtOf(field: string): string | undefined {
   const known = (recordVariables[record] ?? []).filter((one) => !objects.has(one));
   if (known.includes(name)) return undefined;
   if (field === customFields) return `name one of them: ${customFields}.<name>`;
-  const meant = nearest(name, known);
-  return meant === undefined ? `known here: ${known.join(", ")}` : `did you mean ${record}.${meant}?`;
+  return adviceOn(record, name, known);
 }

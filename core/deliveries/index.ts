@@ -5,6 +5,7 @@
 export { type ApplyReport, applyDeliveries, applyNow, type DeliveryDeps, type Fate } from "./apply.ts";
 export { Archive, type ArchiveOptions, type Kept, type NewDelivery } from "./archive.ts";
 export {
+  announceMs,
   type IntakeDeps,
   maxBodyBytes,
   maxInlineBytes,

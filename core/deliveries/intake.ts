@@ -59,6 +59,8 @@ const personalMs = 12_000;
 /** What begins so long before the answer ends before it: nothing is left in this worker's hands when the bell rings. */
 const lastAttemptMs = 5_000;
 const ringMs = 2_000;
+/** What an archived request may still take: a drain that has less left begins no other. */
+export const announceMs = personalMs + ringMs;
 
 /** How long a person's request may still take. */
 interface Patience {

@@ -28,4 +28,4 @@ export {
   TemplateInput as EmailTemplateCreateSchema,
   templateChannels,
 } from "./store.ts";
-export { doubtOf, recordVariables } from "./variables.ts";
+export { adviceOn, doubtOf, recordVariables } from "./variables.ts";

@@ -51,7 +51,11 @@ export function doubtOf(variable: string): string | undefined {
   }
   const known = Object.hasOwn(recordVariables, first) ? recordVariables[first] : undefined;
   if (known === undefined || second === undefined || known.includes(second)) return undefined;
-  const meant = nearest(second, known);
-  const advice = meant === undefined ? `known here: ${known.join(", ")}` : `did you mean ${first}.${meant}?`;
-  return `names ${variable}; ${advice}`;
+  return `names ${variable}; ${adviceOn(first, second, known)}`;
+}
+
+/** On a field that a record has not: the one that was probably meant, or all. */
+export function adviceOn(record: string, name: string, known: readonly string[]): string {
+  const meant = nearest(name, known);
+  return meant === undefined ? `known here: ${known.join(", ")}` : `did you mean ${record}.${meant}?`;
 }

@@ -103,12 +103,12 @@ describe.each(["pg", "neon"] as const)("a pool of %s", (driver) => {
         );
         if (mishap !== undefined) await mishaps[mishap]?.(ctx);
       });
-      const failed = await work.then(
-        () => false,
-        () => true,
+      const failure = await work.then(
+        () => null,
+        (error: unknown) => String(error),
       );
       const name = mishap ?? "goes well";
-      if (failed !== (mishap !== undefined)) wrong.push(`${name}: ${failed ? "failed" : "did not fail"}`);
+      if ((failure !== null) !== (mishap !== undefined)) wrong.push(`${name}: ${failure ?? "did not fail"}`);
       happened.set(name, (happened.get(name) ?? 0) + 1);
       // Outside of any transaction nothing is anybody's.
       if (random.chance(0.1)) {
